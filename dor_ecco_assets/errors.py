@@ -9,7 +9,6 @@
     * `PartitionBusy`: another writer holds the partition; wait for it.
     * `StorageUnavailable`: the store did not answer after every retry; try again later.
     * `StorageRefused`: the store said no (permission, credentials, full disk); mend it first.
-    * `PartitionsFailed`: some partitions of a batch failed; the message lists them.
 
 The class says what to do, `code` says the cause in one word (`TimeIntervalMismatch`, ...), so
 that a log can be counted and a test can be exact.
@@ -85,7 +84,3 @@ class StorageUnavailable(DorEccoError):
 
 class StorageRefused(DorEccoError):
     """The store said no (permission, credentials, no space); waiting does not help."""
-
-
-class PartitionsFailed(DorEccoError):
-    """Some partitions of a batch failed and are listed; the others were published."""

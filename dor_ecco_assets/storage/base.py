@@ -1,0 +1,131 @@
+"""What every place that keeps bytes can do, whether a directory or an S3 prefix."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Size of one object and the stamp that changes whenever its bytes do.
+
+    `stamp` is ``mtime_ns`` on disk and the ETag on S3.
+    """
+
+    size: int
+    stamp: str
+
+
+class Storage(Protocol):
+    """Bytes under one root, named by keys: relative paths with ``/`` between folders.
+
+    Every method raises `StorageRefused` where the store says no (permission, credentials, no
+    space) and `StorageUnavailable` where it does not answer after every retry.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Absolute URI of the root: a path, or ``s3://bucket/prefix``."""
+        ...
+
+    def locate(self, key: str) -> str:
+        """Absolute URI of one key, as other programs take it."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of `key`, or None where there is no such object."""
+        ...
+
+    def stat(self, key: str) -> Stat | None:
+        """Size and stamp of `key`, or None where there is no such object."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Every object below the folder `prefix`, hidden ones included, in key order."""
+        ...
+
+    def put(self, key: str, data: bytes, label: str | None = None) -> None:
+        """Store `data` at `key`, all of it or nothing; `label` names the scratch for `sweep`."""
+        ...
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Store `data` at `key` only where nothing is; False where something was."""
+        ...
+
+    def publish(self, key: str, scratch: Path, sha256: str) -> None:
+        """Move the file or folder at `scratch` to `key`, verified; `scratch` is gone after.
+
+        A file appears at once. A folder's objects appear one by one on S3 and at once on disk;
+        either way its record, written later, is what makes it visible.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object or folder `key`; nothing happens where there is none."""
+        ...
+
+    def scratch(self, key: str, label: str) -> Path:
+        """A local path where the bytes of `key` are made, named by `label` and swept of remains."""
+        ...
+
+    def sweep(self, prefix: str, claims: str) -> Sequence[str]:
+        """Remove what killed writers left in the folder `prefix`; returns what was removed.
+
+        The remains of a label that is claimed as ``{claims}/{label}`` belong to a live writer
+        and stay.
+        """
+        ...
+
+    def claim(self, name: str) -> AbstractContextManager[None]:
+        """Hold `name` against every other writer; raises `PartitionBusy` where one holds it."""
+        ...
+
+    def digest(self, key: str) -> tuple[int, str]:
+        """Bytes and SHA-256 of the file or folder at `key`, read from the store."""
+        ...
+
+    def zarr_store(self, key: str) -> Any:
+        """A read-only store for zarr-python on the folder `key`."""
+        ...
+
+    def reader(self, key: str) -> Any:
+        """A seekable binary file that reads `key` as it is asked to, for h5netcdf."""
+        ...
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of one local file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_members(members: dict[str, str]) -> str:
+    """SHA-256 of a folder: of the sorted lines ``sha256  relative-path`` of its files.
+
+    Parameters
+    ----------
+    members : dict
+        Relative path, ``/`` between folders, to the file's own SHA-256.
+    """
+    lines = "".join(f"{members[name]}  {name}\n" for name in sorted(members))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Relative name and path of every file below `folder`, in name order."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def digest_of_path(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a local file or folder."""
+    if path.is_file():
+        return path.stat().st_size, sha256_of_file(path)
+    members = dict(files_below(path))
+    total = sum(member.stat().st_size for member in members.values())
+    digests = {name: sha256_of_file(member) for name, member in members.items()}
+    return total, sha256_of_members(digests)

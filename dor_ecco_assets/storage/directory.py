@@ -1,0 +1,260 @@
+"""Storage on a local or mounted disk: hidden sibling, fsync, atomic rename."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dor_ecco_assets.errors import PartitionBusy, StorageRefused
+from dor_ecco_assets.storage.base import Stat, digest_of_path, files_below
+
+#: Every name that a writer may leave behind when it is killed ends so and starts with a dot.
+SCRATCH_SUFFIX = ".part"
+
+
+class Directory:
+    """A `Storage` in one local directory, made when the first object is put into it.
+
+    Parameters
+    ----------
+    root : Path
+        Absolute path.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def uri(self) -> str:
+        return str(self.root)
+
+    def locate(self, key: str) -> str:
+        return str(self.root / key)
+
+    def read(self, key: str) -> bytes | None:
+        with _refusals(self.root / key):
+            try:
+                return (self.root / key).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def stat(self, key: str) -> Stat | None:
+        with _refusals(self.root / key):
+            try:
+                found = (self.root / key).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return Stat(found.st_size, str(found.st_mtime_ns))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        with _refusals(self.root / prefix):
+            yield from sorted(
+                _walk(self.root / prefix, prefix.strip("/")), key=lambda found: found[0]
+            )
+
+    def put(self, key: str, data: bytes, label: str | None = None) -> None:
+        scratch = self.scratch(key, label or f"{os.getpid()}-{threading.get_ident()}")
+        with _refusals(self.root / key, scratch):
+            _write_durably(scratch, data)
+            scratch.replace(self.root / key)
+            _sync_folder(scratch.parent)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        scratch = self.scratch(key, f"{os.getpid()}-{threading.get_ident()}")
+        with _refusals(self.root / key, scratch):
+            _write_durably(scratch, data)
+            try:
+                os.link(scratch, self.root / key)
+            except FileExistsError:
+                return False
+            finally:
+                scratch.unlink()
+            _sync_folder(scratch.parent)
+        return True
+
+    def publish(self, key: str, scratch: Path, sha256: str) -> None:
+        target = self.root / key
+        with _refusals(target, scratch):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync_tree(scratch)
+            if digest_of_path(scratch)[1] != sha256:
+                raise OSError(errno.EIO, "the bytes changed between closing and reading them back")
+            if target.is_dir():
+                _remove(target)
+            scratch.replace(target)
+            _sync_folder(target.parent)
+
+    def delete(self, key: str) -> None:
+        with _refusals(self.root / key):
+            _remove(self.root / key)
+
+    def scratch(self, key: str, label: str) -> Path:
+        target = self.root / key
+        path = target.with_name(f".{target.name}.{label}{SCRATCH_SUFFIX}")
+        with _refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(path)
+        return path
+
+    def sweep(self, prefix: str, claims: str) -> Sequence[str]:
+        with _refusals(self.root / prefix):
+            return sweep_scratch(self.root / prefix, lambda label: self._held(f"{claims}/{label}"))
+
+    def _held(self, name: str) -> bool:
+        try:
+            descriptor = os.open(self.root / ".locks" / f"{name}.lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        path = self.root / ".locks" / f"{name}.lock"
+        with _refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _lock(path, name)
+        try:
+            yield
+        finally:
+            # Unlinked while still held, so that no waiter can lock a name that is about to go.
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def digest(self, key: str) -> tuple[int, str]:
+        with _refusals(self.root / key):
+            return digest_of_path(self.root / key)
+
+    def zarr_store(self, key: str) -> Any:
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root / key, read_only=True)
+
+    def reader(self, key: str) -> Any:
+        return (self.root / key).open("rb")
+
+
+def sweep_scratch(folder: Path, held: Callable[[str], bool]) -> list[str]:
+    """Remove the scratch files and folders in `folder` whose label nobody holds."""
+    swept: list[str] = []
+    for path in sorted(folder.glob(f".*{SCRATCH_SUFFIX}")) if folder.is_dir() else ():
+        label = path.name.removesuffix(SCRATCH_SUFFIX).rpartition(".")[2]
+        if not held(label):
+            _remove(path)
+            swept.append(str(path))
+    return swept
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Stat]]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        key = f"{prefix}/{entry.name}" if prefix else entry.name
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), key)
+            continue
+        try:
+            found = entry.stat()
+        except FileNotFoundError:  # removed by another writer since the folder was read
+            continue
+        yield key, Stat(found.st_size, str(found.st_mtime_ns))
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_tree(path: Path) -> None:
+    for member in [path] if path.is_file() else [found for _, found in files_below(path)]:
+        with member.open("rb+") as file:
+            os.fsync(file.fileno())
+    if path.is_dir():
+        for folder, _, _ in os.walk(path):
+            _sync_folder(Path(folder))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock(path: Path, name: str) -> int:
+    """Lock `path` for this process; the kernel frees it when the process ends, however it ends."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 400, 0).decode(errors="replace") or "another process"
+            os.close(descriptor)
+            raise PartitionBusy(
+                f"{name} is being written by {owner}; nothing was published here: wait for that "
+                "writer or end it, then run again"
+            ) from None
+        try:
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                break
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # the holder removed the name before we got the lock: try the new one
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, describe_writer().encode(), 0)
+    return descriptor
+
+
+def describe_writer() -> str:
+    """Who this process is, for the message another writer reads."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now})
+
+
+@contextmanager
+def _refusals(target: Path, scratch: Path | None = None) -> Iterator[None]:
+    """Turn what the operating system says no to into `StorageRefused`; nothing half-made stays."""
+    try:
+        yield
+    except OSError as error:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.unlink(missing_ok=True)
+        raise refusal(error, target) from error
+
+
+def refusal(error: OSError, target: Path) -> StorageRefused:
+    """`StorageRefused` that says what the operating system refused, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        code, advice = "DiskFull", "free space there or choose another root (DOR_ECCO_ROOT)"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        code, advice = "PermissionDenied", "give this user write permission or choose another root"
+    else:
+        code, advice = "StorageRefused", "mend the disk or choose another root (DOR_ECCO_ROOT)"
+    reason = error.strerror or str(error)
+    return StorageRefused(f"{target}: {reason}; nothing was published: {advice}", code=code)
