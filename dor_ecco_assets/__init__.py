@@ -1,0 +1,53 @@
+"""Ocean model output and archived granules as published, cloud-optimised data with lineage.
+
+`open` is all that a notebook needs::
+
+    import dor_ecco_assets
+    ds = dor_ecco_assets.open("ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4")
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["open"]
+
+
+def open(  # noqa: A001 - the name that users of xarray look for
+    key_or_uri: str, partition: str | Sequence[str] | None = None
+) -> "xr.Dataset":
+    """Open a product, or a file by its URI, lazily.
+
+    Parameters
+    ----------
+    key_or_uri : str
+        Key of a product, ``grids/llc90``, looked for below ``DOR_ECCO_ROOT``; or a path or
+        ``s3://`` URL of a published file or store.
+    partition : str or sequence of str, optional
+        All committed partitions, joined along ``time``, if not given.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    InputMissing
+        Code ``NotMade``, if the product or partition has no record, or nothing lies at the URI.
+
+    Examples
+    --------
+    >>> dor_ecco_assets.open("ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4", "1992-01")  # doctest: +SKIP
+    """
+    from pathlib import Path
+
+    from dor_ecco_assets.settings import find_places
+    from dor_ecco_assets.storage import open_storage
+    from dor_ecco_assets.stores.opening import open_product, open_published
+
+    if "://" in key_or_uri or Path(key_or_uri).exists():
+        return open_published(key_or_uri)
+    wanted = [partition] if isinstance(partition, str) else partition
+    return open_product(open_storage(find_places().root), key_or_uri, wanted)

@@ -1,0 +1,1 @@
+"""What made each partition, whether it still holds, and how it is published."""

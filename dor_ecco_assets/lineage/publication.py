@@ -1,0 +1,158 @@
+"""Publish one partition: claim, make in scratch, replace, verify, record.
+
+The order is the promise. The old record goes before any byte changes and the new one comes after
+the last byte is in place and verified, so wherever a record exists its bytes exist and match.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from dor_ecco_assets.errors import OutputCorrupt
+from dor_ecco_assets.lineage.fingerprint import Ingredients
+from dor_ecco_assets.lineage.product import Content, Product
+from dor_ecco_assets.lineage.quarantine import quarantine_key
+from dor_ecco_assets.lineage.record import (
+    Record,
+    partition_label,
+    read_record,
+    record_key,
+    write_record,
+)
+from dor_ecco_assets.storage import Storage
+from dor_ecco_assets.storage.base import digest_of_path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition.
+
+    Parameters
+    ----------
+    partition : str
+    record : Record
+    skipped : bool
+        True where it was up to date and nothing was done.
+    preview : bytes or None
+        A small PNG of what was made.
+    """
+
+    partition: str
+    record: Record
+    skipped: bool
+    preview: bytes | None = None
+
+
+def claim_name(asset: str, partition: str) -> str:
+    """Name under which one partition is held against other writers."""
+    return f"{asset.split('/')[0]}/{partition_label(asset, partition)}"
+
+
+def is_there(storage: Storage, record: Record, *, verify: bool) -> bool:
+    """Whether the bytes of `record` exist, and with `verify` whether they hash to its SHA-256."""
+    if verify:
+        return storage.digest(record.uri)[1] == record.sha256 if _exists(storage, record) else False
+    return _exists(storage, record)
+
+
+def _exists(storage: Storage, record: Record) -> bool:
+    if record.details["format"] == "zarr":
+        return sum(found.size for _, found in storage.list(record.uri)) == record.bytes
+    found = storage.stat(record.uri)
+    return found is not None and found.size == record.bytes
+
+
+def publish(
+    storage: Storage, product: Product, ingredients: Ingredients, content: Content
+) -> Outcome:
+    """Write, verify and record one partition; the caller holds its claim.
+
+    Parameters
+    ----------
+    storage : Storage
+    product : Product
+    ingredients : Ingredients
+    content : Content
+
+    Raises
+    ------
+    StorageRefused, StorageUnavailable
+        If the store did not take the bytes. No record exists then, and no half-written file.
+    """
+    started, cpu = time.monotonic(), time.process_time()
+    partition = ingredients.partition
+    label = partition_label(product.key, partition)
+    scratch = storage.scratch(content.key, label)
+    try:
+        content.write(scratch)
+        size, sha256 = digest_of_path(scratch)
+        withdraw(storage, product.key, partition, keep=content.key)
+        storage.publish(content.key, scratch, sha256)
+    except BaseException:
+        storage.scratch(content.key, label)  # asking for it again removes what is there
+        raise
+    details = {
+        **content.details,
+        "format": product.format,
+        "ingredients": ingredients.for_record(),
+        "run": {
+            "seconds": round(time.monotonic() - started, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "peak_memory_mb": peak_memory_mb(),
+            "software": f"dor-ecco-assets {version('dor-ecco-assets')}",
+        },
+    }
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = Record(ingredients.fingerprint(), content.key, size, sha256, made, details)
+    write_record(storage, product.key, partition, record)
+    storage.delete(quarantine_key(product.key, partition))
+    preview = content.preview() if content.preview is not None else None
+    return Outcome(partition, record, skipped=False, preview=preview)
+
+
+def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") -> None:
+    """Make one partition invisible: its record goes first, then its bytes.
+
+    Parameters
+    ----------
+    keep : str, optional
+        Key whose bytes stay, because they are about to be replaced in one step.
+    """
+    try:
+        record = read_record(storage, asset, partition)
+    except OutputCorrupt:
+        storage.delete(record_key(asset, partition))
+        return
+    if record is None:
+        return
+    storage.delete(record_key(asset, partition))
+    if record.uri != keep:
+        storage.delete(record.uri)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def summary(outcome: Outcome) -> Mapping[str, Any]:
+    """What a materialisation says of one partition, as plain values."""
+    record = outcome.record
+    details = {
+        name: value for name, value in record.details.items() if name not in {"ingredients", "run"}
+    }
+    return {
+        "bytes": record.bytes,
+        "sha256": record.sha256,
+        "fingerprint": record.fingerprint,
+        "up_to_date": outcome.skipped,
+        "made": record.made,
+        "inputs": dict(record.details["ingredients"]["inputs"]),
+        **details,
+        **record.details["run"],
+    }

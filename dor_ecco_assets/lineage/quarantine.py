@@ -1,0 +1,68 @@
+"""Inputs that cannot be used, set aside with their reason until they or the code change."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from dor_ecco_assets.errors import InputUnusable
+from dor_ecco_assets.lineage.record import partition_label, partition_of_path, partition_path
+from dor_ecco_assets.storage import Storage
+
+FOLDER = ".quarantine"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Why one partition was not made.
+
+    Parameters
+    ----------
+    uri : str
+        The input that cannot be used.
+    code, reason : str
+    time : str
+        UTC, ISO 8601, of the first refusal of these bytes.
+    fingerprint : str
+        Of the ingredients then: while it stays the same, trying again cannot help.
+    """
+
+    uri: str
+    code: str
+    reason: str
+    time: str
+    fingerprint: str
+
+
+def quarantine_key(asset: str, partition: str) -> str:
+    """Where the quarantine note of one partition lies below the root."""
+    return f"{FOLDER}/{asset}/{partition_path(partition)}.json"
+
+
+def read_quarantined(storage: Storage, asset: str, partition: str) -> Quarantined | None:
+    """The quarantine note of one partition, or None."""
+    text = storage.read(quarantine_key(asset, partition))
+    return None if text is None else Quarantined(**json.loads(text))
+
+
+def set_aside(
+    storage: Storage, asset: str, partition: str, fingerprint: str, error: InputUnusable
+) -> Quarantined:
+    """Write down that an input cannot be used."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    note = Quarantined(error.uri, error.code, error.message, now, fingerprint)
+    text = json.dumps(asdict(note), indent=1, sort_keys=True) + "\n"
+    storage.put(quarantine_key(asset, partition), text.encode(), partition_label(asset, partition))
+    return note
+
+
+def quarantined_partitions(storage: Storage, asset: str) -> Iterator[tuple[str, Quarantined]]:
+    """Every quarantine note of `asset`, in partition order."""
+    prefix = f"{FOLDER}/{asset}/"
+    for key, _ in storage.list(prefix):
+        name = key.removeprefix(prefix)
+        if not name.endswith(".json") or name.rpartition("/")[2].startswith("."):
+            continue
+        text = storage.read(key)
+        if text is not None:
+            yield partition_of_path(name.removesuffix(".json")), Quarantined(**json.loads(text))

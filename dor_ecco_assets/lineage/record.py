@@ -1,0 +1,108 @@
+"""Records: the only proof that a partition exists, one small JSON object each, written last."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dor_ecco_assets.errors import OutputCorrupt
+from dor_ecco_assets.storage import Storage
+
+FOLDER = ".records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one partition of one asset is, and from what it was made.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the ingredients it was made from.
+    uri : str
+        Key of the file, folder or store below the root, so that a root can be moved or copied.
+    bytes : int
+    sha256 : str
+        Of the file; of the sorted ``sha256  relative-path`` lines of a folder's files.
+    made : str
+        UTC, ISO 8601.
+    details : mapping
+        Format, shape, ingredients, what the run cost, one physical number.
+    """
+
+    fingerprint: str
+    uri: str
+    bytes: int
+    sha256: str
+    made: str
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def partition_path(partition: str) -> str:
+    """A partition key as a path: its dimensions are folders, none at all is ``_``."""
+    return partition.replace("|", "/") or "_"
+
+
+def partition_of_path(path: str) -> str:
+    """The partition key that `partition_path` turned into `path`."""
+    return "" if path == "_" else path.replace("/", "|")
+
+
+def partition_label(asset: str, partition: str) -> str:
+    """A partition as part of one file name; scratch files and claims are named by it.
+
+    The asset's name is in it because products of one line may lie side by side in one folder.
+    """
+    return f"{asset.split('/')[1]}@{partition_path(partition).replace('/', '-')}"
+
+
+def record_key(asset: str, partition: str) -> str:
+    """Where the record of one partition lies below the root."""
+    return f"{FOLDER}/{asset}/{partition_path(partition)}.json"
+
+
+def read_record(storage: Storage, asset: str, partition: str) -> Record | None:
+    """The record of one partition, or None where the partition does not exist."""
+    text = storage.read(record_key(asset, partition))
+    return None if text is None else parse_record(text, record_key(asset, partition))
+
+
+def parse_record(text: bytes, name: str) -> Record:
+    """A record from its JSON.
+
+    Raises
+    ------
+    OutputCorrupt
+        If `text` is not a record; `name` says which.
+    """
+    try:
+        return Record(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise OutputCorrupt(
+            f"{name} is not a record ({error}); delete it and make the partition again",
+            code="RecordUnreadable",
+        ) from error
+
+
+def write_record(storage: Storage, asset: str, partition: str, record: Record) -> None:
+    """Make one partition visible."""
+    text = json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+    storage.put(record_key(asset, partition), text.encode(), partition_label(asset, partition))
+
+
+def recorded_partitions(storage: Storage, asset: str) -> Iterator[str]:
+    """Partition keys of every record of `asset`, in key order."""
+    prefix = f"{FOLDER}/{asset}/"
+    for key, _ in storage.list(prefix):
+        name = key.removeprefix(prefix)
+        if name.endswith(".json") and not name.rpartition("/")[2].startswith("."):
+            yield partition_of_path(name.removesuffix(".json"))
+
+
+def recorded_assets(storage: Storage) -> list[str]:
+    """Keys of every asset that has a record.
+
+    An asset's key has two parts, ``line/name``; what follows is the partition.
+    """
+    keys = {"/".join(key.split("/")[1:3]) for key, _ in storage.list(FOLDER) if key.count("/") > 2}
+    return sorted(keys)

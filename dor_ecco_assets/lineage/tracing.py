@@ -1,0 +1,192 @@
+"""Walk back from a partition to the bytes it was made from; hold records against bytes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dor_ecco_assets.errors import ConfigurationError, OutputCorrupt
+from dor_ecco_assets.lineage.record import read_record, recorded_partitions
+from dor_ecco_assets.lineage.workspace import Workspace
+
+
+def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
+    """Everything one partition comes from, as plain values.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    key, partition : str
+
+    Returns
+    -------
+    dict
+        ``product``, ``partition``, ``standing``, ``reasons``, ``uri``, ``record`` (or None),
+        ``inputs`` (name, uri, bytes, sha256) and ``upstream``, a list of the same.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such product or partition.
+    """
+    product = workspace.product(key)
+    if partition not in product.partitioning.keys:
+        keys = product.partitioning.keys
+        raise ConfigurationError(
+            f"{key} has no partition {partition!r}; "
+            + (f"it has {keys[0]} to {keys[-1]}" if keys != ("",) else "it is not partitioned"),
+            code="UnknownPartition",
+        )
+    state = workspace.state(key, partition)
+    record = read_record(workspace.storage, key, partition)
+    ingredients = workspace.ingredients(key, partition)
+    places = product.inputs(workspace.inputs, partition)
+    inputs: list[dict[str, Any]] = []
+    for name, digest in ingredients.inputs.items():
+        place = places.get(name)
+        stat = None if place is None else workspace.inputs.stat(place)
+        inputs.append(
+            {
+                "name": name,
+                "uri": None if place is None else workspace.inputs.locate(place),
+                "bytes": None if stat is None else stat.size,
+                "sha256": digest,
+            }
+        )
+    return {
+        "product": key,
+        "partition": partition,
+        "standing": state.standing,
+        "reasons": list(state.reasons),
+        "uri": None if record is None else workspace.storage.locate(record.uri),
+        "record": None if record is None else asdict(record),
+        "inputs": inputs,
+        "upstream": [trace(workspace, name, "") for name in product.upstream],
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where records and bytes disagree.
+
+    Parameters
+    ----------
+    product, partition : str
+    found : str
+        What is wrong.
+    repair : str
+        The command that mends it.
+    """
+
+    product: str
+    partition: str
+    found: str
+    repair: str
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What `reconcile` looked at and found."""
+
+    checked: int
+    differences: tuple[Difference, ...]
+
+
+def reconcile(workspace: Workspace, keys: Sequence[str]) -> Reconciled:
+    """Hash every recorded byte, and look for bytes and scratch that no record speaks of.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    keys : sequence of str
+        Products to look at.
+    """
+    differences: list[Difference] = []
+    spoken_for: set[str] = set()
+    checked = 0
+    for key in keys:
+        for partition in recorded_partitions(workspace.storage, key):
+            checked += 1
+            found, uri = _held_against_bytes(workspace, key, partition)
+            spoken_for.add(uri)
+            if found is not None:
+                differences.append(Difference(key, partition, found, _remake(key, partition)))
+    differences += _unrecorded(workspace, keys, spoken_for)
+    return Reconciled(checked, tuple(differences))
+
+
+def _held_against_bytes(workspace: Workspace, key: str, partition: str) -> tuple[str | None, str]:
+    """What is wrong with one record, if anything, and the place it speaks of."""
+    try:
+        record = read_record(workspace.storage, key, partition)
+    except OutputCorrupt as error:
+        return error.message, ""
+    if record is None:  # withdrawn by a writer since it was listed
+        return None, ""
+    size, sha256 = (
+        workspace.storage.digest(record.uri) if _there(workspace, record.uri) else (0, "")
+    )
+    if not sha256:
+        return f"{record.uri} is gone", record.uri
+    if sha256 != record.sha256:
+        return (
+            f"{record.uri} has {size} bytes, sha256 {sha256[:12]}, recorded {record.bytes} bytes, "
+            f"sha256 {record.sha256[:12]}"
+        ), record.uri
+    return None, record.uri
+
+
+def _there(workspace: Workspace, uri: str) -> bool:
+    if workspace.storage.stat(uri) is not None:
+        return True
+    return next(iter(workspace.storage.list(uri)), None) is not None
+
+
+def _unrecorded(
+    workspace: Workspace, keys: Sequence[str], spoken_for: set[str]
+) -> list[Difference]:
+    """Published places and scratch of these products that no record speaks of."""
+    differences: list[Difference] = []
+    seen: set[str] = set()
+    for line in dict.fromkeys(key.split("/")[0] for key in keys):
+        for name, _ in workspace.storage.list(line):
+            place = _place_of(name)
+            product = next((key for key in keys if _belongs(place, key)), None)
+            if product is None or place in spoken_for or place in seen:
+                continue
+            seen.add(place)
+            hidden = place.rpartition("/")[2].startswith(".")
+            what = "was left by a writer that was ended" if hidden else "has no record"
+            repair = (
+                "the next run of this product sweeps it" if hidden else _removal(workspace, place)
+            )
+            differences.append(Difference(product, "", f"{place} {what}", repair))
+    return differences
+
+
+def _place_of(name: str) -> str:
+    """The file, or the Zarr folder, that an object below the root belongs to."""
+    head, found, _ = name.partition(".zarr/")
+    return f"{head}.zarr" if found else name
+
+
+def _belongs(place: str, key: str) -> bool:
+    folder, name = key.split("/")
+    leaf = place.rpartition("/")[2]
+    return place.startswith((f"{key}/", f"{key}.")) or (
+        leaf.startswith(f".{name}.") and place.startswith(folder)
+    )
+
+
+def _removal(workspace: Workspace, place: str) -> str:
+    uri = workspace.storage.locate(place)
+    return f"aws s3 rm --recursive {uri}" if uri.startswith("s3://") else f"rm -r {uri}"
+
+
+def _remake(key: str, partition: str) -> str:
+    """The command that makes one partition again."""
+    line, name = key.split("/")
+    if line == "grids":
+        return "dor-ecco ecco grid --verify"
+    if line == "mapping":
+        return "dor-ecco ecco factors --verify"
+    return f"dor-ecco {line} granules {name} --partition {partition} --verify"

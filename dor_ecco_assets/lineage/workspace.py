@@ -1,0 +1,392 @@
+"""One production: its products, where their bytes and inputs lie, what is up to date and why not.
+
+`Workspace` answers what `stale` and `why` ask by walking the products, and makes single
+partitions with every promise of publication; it knows nothing of Dagster.
+"""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import platformdirs
+
+from dor_ecco_assets.errors import (
+    ConfigurationError,
+    DorEccoError,
+    InputMissing,
+    InputUnusable,
+    OutputCorrupt,
+    StorageRefused,
+)
+from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
+from dor_ecco_assets.lineage.product import Product, RunSettings, Task
+from dor_ecco_assets.lineage.publication import Outcome, claim_name, is_there, publish
+from dor_ecco_assets.lineage.quarantine import FOLDER as QUARANTINE
+from dor_ecco_assets.lineage.quarantine import read_quarantined, set_aside
+from dor_ecco_assets.lineage.record import FOLDER, Record, parse_record, read_record, record_key
+from dor_ecco_assets.lineage.remembered import Remembered
+from dor_ecco_assets.storage import Directory, Stat, Storage
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+log = logging.getLogger("dor_ecco_assets.lineage")
+
+#: Checksums of the raw inputs, if somebody put them beside the inputs.
+MANIFEST = "MANIFEST.sha256"
+
+Standing = Literal["up to date", "stale", "absent", "waiting", "quarantined"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How one partition stands.
+
+    Parameters
+    ----------
+    product, partition : str
+    standing : {"up to date", "stale", "absent", "waiting", "quarantined"}
+        "waiting" is absent with no input to make it from yet.
+    reasons : tuple of str
+        Why it is not up to date.
+    """
+
+    product: str
+    partition: str
+    standing: Standing
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run treats partitions.
+
+    Parameters
+    ----------
+    force : bool
+        Make again what is up to date, try again what is quarantined.
+    verify : bool
+        Hash published bytes again before believing their record.
+    allow_partial : bool
+        Make a partition although some of its inputs are absent.
+    """
+
+    force: bool = False
+    verify: bool = False
+    allow_partial: bool = False
+
+
+@dataclass
+class Workspace:
+    """Products with the storage they lie in and the inputs they come from.
+
+    Parameters
+    ----------
+    storage, inputs : Storage
+    products : mapping of str to Product
+    settings : RunSettings
+    """
+
+    storage: Storage
+    inputs: Storage
+    products: Mapping[str, Product]
+    settings: RunSettings = field(default_factory=RunSettings)
+    _listings: dict[str, dict[str, Stat]] = field(default_factory=dict[str, dict[str, Stat]])
+    _fingerprints: dict[str, str] = field(default_factory=dict[str, str])
+    _opened: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
+
+    def product(self, key: str) -> Product:
+        """The product with this key.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is none; names the nearest.
+        """
+        if key in self.products:
+            return self.products[key]
+        import difflib
+
+        near = difflib.get_close_matches(key, self.products, n=3, cutoff=0.3)
+        raise ConfigurationError(
+            f"there is no product {key!r}; nearest: {', '.join(near) or 'none'} "
+            "(`dor-ecco stale` lists them all)",
+            code="UnknownProduct",
+        )
+
+    def refreshed(self) -> "Workspace":
+        """The same production with nothing remembered of listings and fingerprints."""
+        return Workspace(self.storage, self.inputs, self.products, self.settings)
+
+    @cached_property
+    def remembered(self) -> Remembered:
+        """Digests of unchanged inputs; kept beside the data on disk, else in the user's cache."""
+        if isinstance(self.storage, Directory):
+            return Remembered(self.storage.root / ".cache" / "remembered.sqlite")
+        name = hashlib.sha256(self.storage.uri.encode()).hexdigest()[:16]
+        return Remembered(Path(platformdirs.user_cache_dir("dor-ecco")) / f"{name}.sqlite")
+
+    # What a partition is made from
+
+    def ingredients(self, key: str, partition: str) -> Ingredients:
+        """Everything that decides the bytes of one partition, as it is now."""
+        product = self.product(key)
+        keys = product.inputs(self._listed_inputs, partition)
+        return Ingredients(
+            code_version=product.code_version,
+            partition=partition,
+            config=product.config(self.settings),
+            inputs={name: self._identity(found) for name, found in sorted(keys.items())},
+            upstream={name: self.fingerprint(name) for name in product.upstream},
+        )
+
+    def fingerprint(self, key: str) -> str:
+        """Fingerprint of an unpartitioned product, worked out once per workspace."""
+        if key not in self._fingerprints:
+            self._fingerprints[key] = self.ingredients(key, "").fingerprint()
+        return self._fingerprints[key]
+
+    @property
+    def _listed_inputs(self) -> Storage:
+        return _Listed(self.inputs, self._listings)
+
+    def _identity(self, key: str | None) -> str | None:
+        """SHA-256 of an input, hashed again only when its size or stamp changed."""
+        if key is None:
+            return None
+        stat = self._listed_inputs.stat(key)
+        if stat is None:
+            return None
+        return self.remembered.recall(
+            "sha256", self.inputs.locate(key), stat, lambda: self.inputs.digest(key)[1]
+        )
+
+    # How partitions stand
+
+    def state(self, key: str, partition: str) -> State:
+        """How one partition stands, without making or opening anything."""
+        ingredients = self.ingredients(key, partition)
+        record = read_record(self.storage, key, partition)
+        return self._judge(self.product(key), ingredients, record)
+
+    def states(self, key: str) -> Iterator[State]:
+        """How every partition of one product stands, in partition order."""
+        product = self.product(key)
+        prefix = f"{FOLDER}/{key}"
+        stamps = dict(self.storage.list(prefix))
+        for partition in product.partitioning.keys:
+            name = record_key(key, partition)
+            record = self._remembered_record(name, stamps[name]) if name in stamps else None
+            yield self._judge(product, self.ingredients(key, partition), record)
+
+    def _remembered_record(self, name: str, stat: Stat) -> Record | None:
+        def text() -> str:
+            return (self.storage.read(name) or b"").decode()
+
+        if isinstance(self.storage, Directory):  # reading a small file costs what recalling it does
+            found = text()
+        else:
+            found = self.remembered.recall("record", self.storage.locate(name), stat, text)
+        return parse_record(found.encode(), name) if found else None
+
+    def _judge(self, product: Product, wanted: Ingredients, record: Record | None) -> State:
+        def state(standing: Standing, *reasons: str) -> State:
+            return State(product.key, wanted.partition, standing, reasons)
+
+        if record is not None and record.fingerprint == wanted.fingerprint():
+            if is_there(self.storage, record, verify=False):
+                return state("up to date")
+            return state("stale", f"{record.uri} is gone or has another size than recorded")
+        note = read_quarantined(self.storage, product.key, wanted.partition)
+        if note is not None and note.fingerprint == wanted.fingerprint():
+            return state("quarantined", f"{note.code} since {note.time}: {note.reason}")
+        if record is not None:
+            found = differences(record.details["ingredients"], wanted.for_record())
+            return state("stale", *found)
+        if wanted.inputs and all(digest is None for digest in wanted.inputs.values()):
+            return state("waiting", "no input has arrived")
+        return state("absent", "never made")
+
+    # Making partitions
+
+    def make(self, key: str, partition: str, policy: Policy | None = None) -> Outcome:
+        """Make one partition, unless it is up to date.
+
+        Products it is made from are made first where they are absent or stale.
+
+        Parameters
+        ----------
+        key, partition : str
+        policy : Policy, optional
+
+        Returns
+        -------
+        Outcome
+
+        Raises
+        ------
+        DorEccoError
+            With nothing published. An `InputUnusable` is also written to quarantine.
+        """
+        policy = policy or Policy()
+        product = self.product(key)
+        keys = product.inputs(self._listed_inputs, partition)
+        product.require(self.inputs, partition, keys, policy.allow_partial)
+        ingredients = self.ingredients(key, partition)
+        done = self._done(product, ingredients, policy)
+        if done is not None:
+            return done
+        for name in product.upstream:
+            self.make(name, "")
+        with self.storage.claim(claim_name(key, partition)):
+            done = self._done(product, ingredients, policy)  # by another writer, meanwhile
+            if done is not None:
+                return done
+            try:
+                self._check_manifest(keys)
+                return self._publish(product, ingredients, keys)
+            except InputUnusable as error:
+                set_aside(self.storage, key, partition, ingredients.fingerprint(), error)
+                raise
+
+    def finished(self, key: str, partition: str, policy: Policy) -> Outcome | None:
+        """The outcome of a partition that needs nothing done, or None where `make` must look."""
+        product = self.product(key)
+        keys = product.inputs(self._listed_inputs, partition)
+        try:
+            product.require(self.inputs, partition, keys, policy.allow_partial)
+            return self._done(product, self.ingredients(key, partition), policy)
+        except DorEccoError:
+            return None  # `make` raises it again, where a batch goes on with the other partitions
+
+    def _done(self, product: Product, wanted: Ingredients, policy: Policy) -> Outcome | None:
+        if policy.force:
+            return None
+        try:
+            record = read_record(self.storage, product.key, wanted.partition)
+        except OutputCorrupt as error:
+            log.warning("%s", error)
+            return None
+        current = record is not None and record.fingerprint == wanted.fingerprint()
+        if record is not None and current and is_there(self.storage, record, verify=policy.verify):
+            return Outcome(wanted.partition, record, skipped=True)
+        note = read_quarantined(self.storage, product.key, wanted.partition)
+        if note is not None and note.fingerprint == wanted.fingerprint():
+            raise InputUnusable(
+                f"{note.reason} (quarantined since {note.time}, unchanged since)",
+                code=note.code,
+                uri=note.uri,
+            )
+        return None
+
+    def _publish(
+        self, product: Product, ingredients: Ingredients, keys: Mapping[str, str | None]
+    ) -> Outcome:
+        task = Task(
+            partition=ingredients.partition,
+            inputs=self.inputs,
+            input_keys=keys,
+            upstream=self.open_upstream,
+            settings=self.settings,
+            fingerprint=ingredients.fingerprint(),
+            upstream_fingerprints=ingredients.upstream,
+        )
+        try:
+            content = product.make(task)
+            self._check_unchanged(keys)
+            return publish(self.storage, product, ingredients, content)
+        except OSError as error:
+            from dor_ecco_assets.storage.directory import refusal
+
+            place = error.filename or tempfile.gettempdir()
+            raise refusal(error, Path(str(place))) from error
+
+    def _check_manifest(self, keys: Mapping[str, str | None]) -> None:
+        """Refuse an input that is not what a checksum manifest beside the inputs says."""
+        for key in keys.values():
+            expected = None if key is None else self._manifest.get(key)
+            if key is not None and expected not in (None, self._identity(key)):
+                raise InputUnusable(
+                    f"{self.inputs.locate(key)} has sha256 {str(self._identity(key))[:12]}, "
+                    f"expected {str(expected)[:12]} as {self.inputs.locate(MANIFEST)} states; "
+                    "fetch it again",
+                    code="ChecksumMismatch",
+                    uri=self.inputs.locate(key),
+                )
+
+    @cached_property
+    def _manifest(self) -> dict[str, str]:
+        """Expected SHA-256 by key: lines of ``sha256 [bytes] key`` beside the inputs, if any."""
+        lines = (self.inputs.read(MANIFEST) or b"").decode().splitlines()
+        return {words[-1]: words[0] for words in map(str.split, lines) if len(words) >= 2}
+
+    def _check_unchanged(self, keys: Mapping[str, str | None]) -> None:
+        """Refuse a result whose inputs were replaced while they were read."""
+        for key in keys.values():
+            if key is not None and self.inputs.stat(key) != self._listed_inputs.stat(key):
+                raise InputMissing(
+                    f"{self.inputs.locate(key)} changed while it was read; nothing was published: "
+                    "run again when its writer has finished",
+                    code="InputChanged",
+                )
+
+    def open_upstream(self, key: str) -> "xr.Dataset":
+        """An unpartitioned product, through its record; opened once per process while it stays."""
+        from dor_ecco_assets.stores.opening import open_uri
+
+        record = read_record(self.storage, key, "")
+        if record is None:
+            raise StorageRefused(f"{key} has no record; make it first", code="NotMade")
+        kept = self._opened.get(key)
+        if kept is None or kept[0] != record.sha256:
+            kept = (record.sha256, open_uri(self.storage, record).load())
+            self._opened[key] = kept
+        return kept[1]
+
+    def sweep(self, key: str) -> list[str]:
+        """Remove what killed writers of this product left behind."""
+        line = self.product(key).line
+        folders = (line, key, f"{FOLDER}/{key}", f"{QUARANTINE}/{key}")
+        return [path for folder in folders for path in self.storage.sweep(folder, claims=line)]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One partition that was not made."""
+
+    partition: str
+    error: DorEccoError
+
+
+def make_all(
+    workspace: Workspace, key: str, partitions: Sequence[str], policy: Policy
+) -> Iterator[Outcome | Failure]:
+    """Make partitions one after another; a failed one does not stop the rest."""
+    workspace.sweep(key)
+    for partition in partitions:
+        try:
+            yield workspace.make(key, partition, policy)
+        except DorEccoError as error:
+            yield Failure(partition, error)
+
+
+class _Listed:
+    """Inputs seen through one listing per folder, so that a walk asks the store once per folder."""
+
+    def __init__(self, storage: Storage, listings: dict[str, dict[str, Stat]]) -> None:
+        self._storage = storage
+        self._listings = listings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def stat(self, key: str) -> Stat | None:
+        folder = key.rpartition("/")[0]
+        if folder not in self._listings:
+            self._listings[folder] = dict(self._storage.list(folder))
+        return self._listings[folder].get(key)
