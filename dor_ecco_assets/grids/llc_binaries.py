@@ -1,0 +1,252 @@
+"""The binaries of a lat-lon-cap grid: which files there are, what is missing, what they hold.
+
+Files are reached through `Source`, local or remote; every `Storage` is one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dor_ecco_assets.errors import InputMissing
+from dor_ecco_assets.grids.llc import N_TILES
+from dor_ecco_assets.grids.llc_geometry import (
+    ALIASES,
+    OPTIONAL_FIELDS,
+    PROFILE_FIELDS,
+    REQUIRED_FIELDS,
+)
+from dor_ecco_assets.grids.mds import (
+    MdsMeta,
+    check_shape,
+    check_size,
+    parse_meta,
+    read_compact,
+)
+from dor_ecco_assets.storage.base import Stat
+
+__all__ = [
+    "GEOMETRY_FIELDS",
+    "Source",
+    "binaries_of",
+    "missing_fields",
+    "missing_meta",
+    "read_grid_fields",
+]
+
+#: Static fields that only the geometry granule publishes; read where they are present.
+GEOMETRY_FIELDS = ("RAW", "RAS", "RAZ", "DXC", "DYC", "DRC", "PHrefC", "PHrefF")
+_PROFILES = frozenset((*PROFILE_FIELDS, "DRC", "PHrefC", "PHrefF"))
+_INTERFACE_PROFILES = frozenset(("RF", "PHrefF"))
+_FRACTIONS = frozenset(OPTIONAL_FIELDS)
+
+#: Who needs a grid field, and what stands in for it; for the message that says it is missing.
+_NEEDED_BY: dict[str, str] = {
+    "XC": "every product",
+    "YC": "every product",
+    "XG": "native granules (cell corners)",
+    "YG": "native granules (cell corners)",
+    "RAC": "mapping factors, global means and the geometry granule",
+    "DXG": "mapping factors and the geometry granule",
+    "DYG": "mapping factors and the geometry granule",
+    "Depth": "wet masks, hence every product",
+    "RC": "every 3-D product",
+    "RF": "wet masks below the surface and every 3-D product",
+    "DRF": "wet masks below the surface and every 3-D product",
+    "AngleCS": "eastward and northward vectors",
+    "AngleSN": "eastward and northward vectors",
+    "hFacC": "wet masks",
+    "hFacW": "wet masks of west edges",
+    "hFacS": "wet masks of south edges",
+}
+
+
+class Source(Protocol):
+    """Where files of a model lie, local or remote; keys are relative paths with ``/``."""
+
+    def locate(self, key: str) -> str:
+        """Absolute URI of one key, for messages."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of `key`, or None where there is no such object."""
+        ...
+
+    def stat(self, key: str) -> Stat | None:
+        """Size of `key`, or None where there is no such object."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Every object below the folder `prefix`."""
+        ...
+
+
+#: Fields that are read where they are there.
+WELCOME_FIELDS = (*OPTIONAL_FIELDS, *GEOMETRY_FIELDS)
+
+
+def binaries_of(
+    source: Source,
+    folder: str = "",
+    *,
+    fields: Sequence[str] = (*REQUIRED_FIELDS, *WELCOME_FIELDS),
+) -> dict[str, str | None]:
+    """Find the files of a grid.
+
+    Parameters
+    ----------
+    source : Source
+    folder : str, optional
+        Key of the folder that holds ``XC.data``, ``XC.meta`` and the rest.
+    fields : sequence of str
+        Under MITgcm's names; the published names (``rA`` for ``RAC``) are tried too.
+
+    Returns
+    -------
+    dict
+        ``XC.data``, ``XC.meta``, ... -> key, or None where the file is absent.
+    """
+    found: dict[str, str | None] = {}
+    for field in fields:
+        stems = _stems(folder, field)
+        there = [stem for stem in stems if source.stat(f"{stem}.data") is not None]
+        stem = there[0] if there else stems[0]
+        for ending in ("data", "meta"):
+            key = f"{stem}.{ending}"
+            found[f"{field}.{ending}"] = key if source.stat(key) is not None else None
+    return found
+
+
+def missing_fields(
+    source: Source,
+    folder: str,
+    keys: Mapping[str, str | None],
+    *,
+    required: Sequence[str] = REQUIRED_FIELDS,
+) -> InputMissing | None:
+    """Say what keeps a grid from being read.
+
+    Parameters
+    ----------
+    source : Source
+    folder : str
+    keys : mapping
+        As from `binaries_of`.
+    required : sequence of str
+        Fields without which there is no grid.
+
+    Returns
+    -------
+    InputMissing or None
+        Code ``MissingGridField``, listing every absent field, the files tried, what needs it and
+        what stands in for it; else code ``MissingMeta`` for the first field without its ``.meta``.
+    """
+    absent = [field for field in required if keys.get(f"{field}.data") is None]
+    if absent:
+        listed = "; ".join(_describe_absent(folder, field) for field in absent)
+        return InputMissing(
+            f"{source.locate(folder)} lacks grid fields: {listed}; put the files beside the "
+            f"others of the same grid",
+            code="MissingGridField",
+        )
+    for name, key in keys.items():
+        if name.endswith(".data") and key is not None and not keys.get(f"{name[:-5]}.meta"):
+            return missing_meta(source, key.removesuffix(".data"))
+    return None
+
+
+def missing_meta(source: Source, key: str) -> InputMissing:
+    """Say that a ``.data`` file, whose key without extension is given, lacks its description."""
+    return InputMissing(
+        f"{source.locate(f'{key}.data')} has no description, {source.locate(f'{key}.meta')} is "
+        f"missing; bring it, or for a record of model output state its shape and precision by "
+        f"assume=assumed_meta(side=..., levels=..., precision=...)",
+        code="MissingMeta",
+    )
+
+
+def read_grid_fields(
+    source: Source,
+    folder: str = "",
+    *,
+    required: Sequence[str] = REQUIRED_FIELDS,
+    optional: Sequence[str] = WELCOME_FIELDS,
+) -> dict[str, NDArray[np.float64]]:
+    """Read the binaries of a grid.
+
+    Parameters
+    ----------
+    source : Source
+    folder : str, optional
+        Key of the folder that holds ``XC.data``, ``XC.meta`` and the rest.
+    required : sequence of str
+        Fields that must be there, under MITgcm's names; the published names (``rA`` for ``RAC``)
+        are tried too.
+    optional : sequence of str
+        Fields that are read where they are there.
+
+    Returns
+    -------
+    dict of str to ndarray of float64
+        Under MITgcm's names: horizontal fields compact ``(13 L, L)``, open fractions
+        ``(k, 13 L, L)``, profiles ``(k,)``.
+
+    Raises
+    ------
+    InputMissing
+        Code ``MissingGridField``, listing every missing field, the files tried, what needs it
+        and what stands in for it; code ``MissingMeta``.
+    InputUnusable
+        Codes of `check_pair`, if a file does not fit the others.
+    """
+    keys = binaries_of(source, folder, fields=tuple(dict.fromkeys((*required, *optional))))
+    missing = missing_fields(source, folder, keys, required=required)
+    if missing is not None:
+        raise missing
+    found = {n.removesuffix(".data"): k for n, k in keys.items() if k and n.endswith(".data")}
+    metas: dict[str, MdsMeta] = {}
+    for field, data in found.items():
+        uri = source.locate(keys[f"{field}.meta"] or "")
+        metas[field] = parse_meta(source.read(keys[f"{field}.meta"] or "") or b"", uri)
+        stat = source.stat(data)
+        check_size(metas[field], source.locate(data), stat.size if stat else 0)
+    expected = _expected_shapes(metas)
+    for field, data in found.items():
+        check_shape(metas[field], source.locate(data), expected[field], "this grid")
+    return {
+        field: read_compact(
+            source.read(data) or b"", metas[field], name=source.locate(data)
+        ).astype(np.float64)
+        for field, data in found.items()
+    }
+
+
+def _expected_shapes(metas: Mapping[str, MdsMeta]) -> dict[str, tuple[int, ...]]:
+    """Shapes that fit the first horizontal field's side and DRF's levels."""
+    side = next((meta.dims[0][0] for field, meta in metas.items() if field not in _PROFILES), 0)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for field, meta in metas.items():
+        plane = (1, 1) if field in _PROFILES else (N_TILES * side, side)
+        if field not in _PROFILES and field not in _FRACTIONS:
+            shapes[field] = plane
+            continue
+        levels = metas["DRF"].shape[0] if "DRF" in metas else meta.shape[0]
+        # MITgcm's DRC has gained the distance to the bottom over time: k or k + 1 values.
+        longer = field in _INTERFACE_PROFILES or (field == "DRC" and meta.shape[0] > levels)
+        shapes[field] = (levels + (longer and "DRF" in metas), *plane)
+    return shapes
+
+
+def _stems(folder: str, field: str) -> list[str]:
+    """Keys without extension under which a field is looked for."""
+    published = [name for name, mitgcm in ALIASES.items() if mitgcm == field]
+    return ["/".join(part for part in (folder.strip("/"), n) if part) for n in (field, *published)]
+
+
+def _describe_absent(folder: str, field: str) -> str:
+    derivable = field in _FRACTIONS
+    fallback = "can be derived from Depth, RF and DRF instead" if derivable else "no fallback"
+    tried = " and ".join(f"{stem}.data" for stem in _stems(folder, field))
+    needed = _NEEDED_BY.get(field, "the geometry granule")
+    return f"{field} (tried {tried}; needed by {needed}; {fallback})"
