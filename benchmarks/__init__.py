@@ -1,0 +1,1 @@
+"""Costs against honest baselines; `python -m benchmarks` prints them."""

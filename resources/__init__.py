@@ -1,0 +1,1 @@
+"""What Dagster gives to assets: storage, inputs, compute, IO managers."""

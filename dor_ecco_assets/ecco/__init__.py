@@ -1,0 +1,1 @@
+"""ECCO granules: model output in MITgcm's layout turned into published NetCDF granules."""

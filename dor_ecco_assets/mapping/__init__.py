@@ -1,0 +1,1 @@
+"""Mapping factors between grids: build them, apply them, save them."""

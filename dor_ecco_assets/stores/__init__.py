@@ -1,0 +1,1 @@
+"""File and store formats; every writer takes a path and publishes nothing."""

@@ -1,0 +1,44 @@
+"""The `dor-ecco` command; every command imports what it needs when it runs, so help is instant."""
+
+import sys
+
+import typer
+
+from dor_ecco_assets.cli import demo, doctor, ecco, inputs, standing, ui
+from dor_ecco_assets.errors import ConfigurationError, DorEccoError, InputUnusable
+
+app = typer.Typer(
+    name="dor-ecco",
+    help="Ocean model output and archived granules as assets with lineage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("ui")(ui.ui)
+app.command("doctor")(doctor.doctor)
+app.command("stale")(standing.stale)
+app.command("why")(standing.why)
+app.command("reconcile")(standing.reconcile)
+app.add_typer(inputs.app, name="inputs")
+app.add_typer(ecco.app, name="ecco")
+
+
+def main() -> None:
+    """Run the command line; a bad input ends in a message, never in a traceback."""
+    try:
+        app()
+    except DorEccoError as error:
+        print(f"error: {error.message} [{error.code}]", file=sys.stderr)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def exit_code(error: DorEccoError) -> int:
+    """1 work failed, 2 usage, 3 inputs in quarantine."""
+    if isinstance(error, ConfigurationError):
+        return 2
+    return 3 if isinstance(error, InputUnusable) else 1

@@ -1,0 +1,117 @@
+"""The main job, end to end, on sample inputs that are made on the spot or on real ones."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dor_ecco_assets.cli.common import say, show
+
+if TYPE_CHECKING:
+    from dor_ecco_assets.settings import Places
+    from dor_ecco_assets.storage import Storage
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the demo's data and Dagster instance.")
+    ] = Path("demo"),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with real inputs (llc90/); samples are made without it."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Another root for the data, such as s3://bucket/demo.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+) -> None:
+    """Make everything once and say how to open it; a second run finds it up to date."""
+    from dor_ecco_assets.cli.common import Where
+    from dor_ecco_assets.cli.running import Tally, report_failures, run_products
+    from dor_ecco_assets.ecco.products import ecco_products
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.samples.demo_inputs import prepare
+
+    started = time.monotonic()
+    inputs = out.absolute() / "inputs"
+    allow_partial, wanted = prepare(inputs, data)
+    places = Where(project=out, root=root, data=str(inputs)).places()
+    tally = Tally()
+    unpartitioned = ["grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"]
+    run_products(places, unpartitioned, tally=tally, workers=workers)
+    for kind, partitions in wanted.items():
+        keys = [
+            product.key
+            for product in ecco_products(places.configs)
+            if product.partitioning.kind == kind
+        ]
+        policy = Policy(allow_partial=allow_partial)
+        run_products(places, keys, partitions, policy=policy, tally=tally, workers=workers)
+    manifest = write_manifest(places, out.absolute() / "manifest.json")
+    show(
+        [
+            {name: row[name] for name in ("asset", "partition", "format", "bytes")}
+            for row in manifest
+        ],
+        as_json=False,
+        title="Made",
+    )
+    _tell(out, manifest, tally, time.monotonic() - started)
+    report_failures(tally)
+
+
+def _tell(out: Path, manifest: list[dict[str, Any]], tally: Any, seconds: float) -> None:
+    if tally.made:
+        print(f"{len(tally.made)} made, {len(tally.skipped)} up to date, in {seconds:.0f} s")
+    elif not tally.failures:
+        print(
+            f"everything is up to date ({len(tally.skipped)} partitions), checked in {seconds:.0f} s"
+        )
+    print(f"Manifest: {out / 'manifest.json'}")
+    if manifest:
+        print(
+            'Open one:  python -c "' + manifest[-1]["open_with"].replace('"', "'") + '; print(ds)"'
+        )
+    print(f"See the graph, the partitions and the previews:  dor-ecco ui --project {out}")
+
+
+def write_manifest(places: "Places", path: Path) -> list[dict[str, Any]]:
+    """Write and return what was made: one entry per record, with the Python that opens it."""
+    from dor_ecco_assets.lineage.record import read_record, recorded_assets, recorded_partitions
+    from dor_ecco_assets.storage import open_storage
+
+    storage = open_storage(places.root)
+    rows: list[dict[str, Any]] = []
+    for asset in recorded_assets(storage):
+        for partition in recorded_partitions(storage, asset):
+            record = read_record(storage, asset, partition)
+            if record is None:
+                continue
+            uri, kind = storage.locate(record.uri), str(record.details["format"])
+            rows.append(
+                {
+                    "asset": asset,
+                    "partition": partition,
+                    "uri": uri,
+                    "format": kind,
+                    "bytes": record.bytes,
+                    "sha256": record.sha256,
+                    "open_with": _open_with(storage, uri, kind),
+                }
+            )
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    say(f"wrote {path}")
+    return rows
+
+
+def _open_with(storage: "Storage", uri: str, kind: str) -> str:
+    """One line of Python that opens a product and calls it ``ds``."""
+    from dor_ecco_assets.storage import Directory
+
+    if not isinstance(storage, Directory):
+        return f"import dor_ecco_assets; ds = dor_ecco_assets.open({uri!r})"
+    if kind == "zarr":
+        return f"import xarray; ds = xarray.open_zarr({uri!r}, consolidated=False)"
+    return f"import xarray; ds = xarray.open_dataset({uri!r})"

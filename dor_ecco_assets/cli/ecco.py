@@ -1,0 +1,219 @@
+"""ECCO production: grid, mapping factors, granules, verification."""
+
+from typing import Annotated, Any
+
+import typer
+
+from dor_ecco_assets.cli.common import (
+    ConfigsOption,
+    DataOption,
+    JsonOption,
+    ProfileOption,
+    ProjectOption,
+    RootOption,
+    Where,
+    show,
+)
+
+app = typer.Typer(help="ECCO granules from MITgcm output.", no_args_is_help=True)
+
+ForceOption = Annotated[bool, typer.Option(help="Make again what is up to date.")]
+VerifyOption = Annotated[
+    bool, typer.Option(help="Hash published bytes before believing their record.")
+]
+
+
+@app.command()
+def grid(
+    project: ProjectOption = None,
+    root: RootOption = None,
+    data: DataOption = None,
+    configs: ConfigsOption = None,
+    profile: ProfileOption = None,
+    force: ForceOption = False,
+    verify: VerifyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the model's grid and the latitude-longitude grid."""
+    _make_unpartitioned(
+        Where(project, root, data, configs, profile),
+        ["grids/llc90", "grids/latlon_0p50deg"],
+        force=force,
+        verify=verify,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def factors(
+    project: ProjectOption = None,
+    root: RootOption = None,
+    data: DataOption = None,
+    configs: ConfigsOption = None,
+    profile: ProfileOption = None,
+    force: ForceOption = False,
+    verify: VerifyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the mapping factors for all depth levels, and the grids where they are out of date."""
+    _make_unpartitioned(
+        Where(project, root, data, configs, profile),
+        ["grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"],
+        force=force,
+        verify=verify,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def granules(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Short names, or parts of them such as SSH_05DEG; all by default."),
+    ] = None,
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Month 1992-01 or day 1992-01-01; repeatable.")
+    ] = None,
+    partition_range: Annotated[
+        str | None, typer.Option(help="First...last, such as 1992-01...1992-12.")
+    ] = None,
+    project: ProjectOption = None,
+    root: RootOption = None,
+    data: DataOption = None,
+    configs: ConfigsOption = None,
+    profile: ProfileOption = None,
+    allow_partial: Annotated[
+        bool, typer.Option(help="Make granules of those variables whose input is there.")
+    ] = False,
+    force: ForceOption = False,
+    verify: VerifyOption = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make granules: of the partitions named, else of all that have input and are out of date."""
+    from dor_ecco_assets.cli.running import Tally, report_failures, run_products
+    from dor_ecco_assets.lineage.workspace import Policy
+
+    places = Where(project, root, data, configs, profile).places()
+    from dor_ecco_assets.products import Production
+
+    workspace = Production.at(places).workspace()
+    policy = Policy(force=force, verify=verify, allow_partial=allow_partial)
+    tally = Tally()
+    for key in choose_datasets(workspace.products, datasets or []):
+        wanted = _partitions(workspace, key, partition or [], partition_range)
+        if wanted:
+            run_products(places, [key], wanted, policy=policy, workers=workers, tally=tally)
+    rows = [
+        {"product": key, "partition": name, "became": became}
+        for became, pairs in (("made", tally.made), ("up to date", tally.skipped))
+        for key, name in pairs
+    ]
+    show(rows, as_json=as_json, title="Granules")
+    report_failures(tally)
+
+
+@app.command()
+def verify(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Short names, or parts of them such as SSH_05DEG; all by default."),
+    ] = None,
+    project: ProjectOption = None,
+    root: RootOption = None,
+    data: DataOption = None,
+    configs: ConfigsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hash every published granule and open it: checksum, name, time, fill, valid range."""
+    from dor_ecco_assets.ecco.verification import verify_granule
+    from dor_ecco_assets.lineage.record import recorded_partitions
+
+    workspace = Where(project, root, data, configs).workspace()
+    rows: list[dict[str, Any]] = []
+    for key in choose_datasets(workspace.products, datasets or []):
+        for name in recorded_partitions(workspace.storage, key):
+            problems = verify_granule(workspace.storage, key, name)
+            rows.append({"product": key, "partition": name, "found": "; ".join(problems) or "good"})
+    show(rows, as_json=as_json, title="Granules")
+    if any(row["found"] != "good" for row in rows):
+        raise typer.Exit(1)
+
+
+def choose_datasets(products: Any, wanted: list[str]) -> list[str]:
+    """Keys of the ECCO datasets whose short name holds any of the given parts.
+
+    Raises
+    ------
+    ConfigurationError
+        If a part fits none; names the nearest.
+    """
+    import difflib
+
+    from dor_ecco_assets.errors import ConfigurationError
+
+    names = [key.split("/")[1] for key in products if key.startswith("ecco/")]
+    chosen: list[str] = []
+    for part in wanted or [""]:
+        fitting = [name for name in names if part.upper().removeprefix("ECCO/") in name]
+        if not fitting:
+            near = difflib.get_close_matches(part.upper(), names, n=3, cutoff=0.2)
+            raise ConfigurationError(
+                f"no dataset's short name holds {part!r}; nearest: {', '.join(near or names)}",
+                code="UnknownDataset",
+            )
+        chosen += fitting
+    return [f"ecco/{name}" for name in dict.fromkeys(chosen)]
+
+
+def _partitions(
+    workspace: Any, key: str, named: list[str], partition_range: str | None
+) -> list[str]:
+    """Partitions to make: those named that fit the dataset, else what has input and is not done."""
+    from dor_ecco_assets.errors import ConfigurationError
+
+    keys = workspace.product(key).partitioning.keys
+    if not named and partition_range is None:
+        states = workspace.states(key)
+        return [state.partition for state in states if state.standing != "waiting"]
+    wanted = [name for name in named if len(name) == len(keys[0])]
+    if partition_range is not None:
+        first, found, last = partition_range.partition("...")
+        if not found:
+            raise ConfigurationError(
+                f"--partition-range {partition_range}: expected FIRST...LAST, such as "
+                "1992-01...1992-12",
+                code="BadRange",
+            )
+        if len(first) == len(keys[0]):
+            wanted += [name for name in keys if first <= name <= last]
+    return wanted
+
+
+def _make_unpartitioned(
+    where: Where, keys: list[str], *, force: bool, verify: bool, as_json: bool
+) -> None:
+    from dor_ecco_assets.cli.running import report_failures, run_products
+    from dor_ecco_assets.lineage.record import read_record
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import Production
+
+    places = where.places()
+    tally = run_products(places, keys, policy=Policy(force=force, verify=verify))
+    storage = Production.at(places).workspace().storage
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        record = read_record(storage, key, "")
+        if record is not None:
+            skipped = (key, "") in tally.skipped
+            rows.append(
+                {
+                    "product": key,
+                    "became": "up to date" if skipped else "made",
+                    "uri": storage.locate(record.uri),
+                    "bytes": record.bytes,
+                    "shape": str(record.details["shape"]),
+                }
+            )
+    show(rows, as_json=as_json)
+    report_failures(tally)

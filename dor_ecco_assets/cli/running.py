@@ -1,0 +1,260 @@
+"""Run assets through Dagster in this process, so that the command line leaves the same lineage."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dor_ecco_assets.errors import ConfigurationError
+from dor_ecco_assets.lineage.workspace import Policy
+from dor_ecco_assets.settings import Places, config_path
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass
+class Tally:
+    """What became of the partitions that a command asked for.
+
+    Parameters
+    ----------
+    made, skipped : list of (product, partition)
+    failures : list of dict
+        With `product`, `partition`, `code`, `message`, `quarantined`, `uri`.
+    """
+
+    made: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed, 3 all failures are inputs in quarantine."""
+        if not self.failures:
+            return 0
+        return 3 if all(found["quarantined"] for found in self.failures) else 1
+
+
+def ensure_instance(home: Path) -> Path:
+    """Make the Dagster instance folder with its ``dagster.yaml`` where there is none."""
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(config_path("dagster.yaml"), home / "dagster.yaml")
+    return home
+
+
+def run_products(
+    places: Places,
+    keys: Sequence[str],
+    partitions: Sequence[str] = (),
+    *,
+    policy: Policy | None = None,
+    workers: int | None = None,
+    tally: Tally | None = None,
+) -> Tally:
+    """Materialise products as Dagster runs on the project's own instance.
+
+    Parameters
+    ----------
+    places : Places
+    keys : sequence of str
+        Products that are split alike.
+    partitions : sequence of str
+        Consecutive ones go into one run; empty where the products are not split.
+    policy : Policy, optional
+    workers : int, optional
+        Worker processes; those of the profile if not given.
+    tally : Tally, optional
+        Added to and returned.
+    """
+    with _quiet():
+        import dagster as dg
+
+        from dor_ecco_assets.definitions import build_definitions
+        from dor_ecco_assets.settings import Compute
+
+        ensure_instance(places.dagster_home)
+        compute = None if workers is None else Compute(mode="local", workers=workers)
+        defs = build_definitions(places.profile, places.configs, compute=compute)
+        tally = tally or Tally()
+        runs = list(_runs_of(defs, keys[0], partitions))
+        with (
+            dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
+            _progress(len(keys) * max(1, len(partitions)), tally),
+        ):
+            for tags in runs:
+                _execute(dg, defs, instance, keys, tags, policy or Policy(), tally)
+    return tally
+
+
+def _execute(
+    dagster: Any,
+    defs: "dg.Definitions",
+    instance: "dg.DagsterInstance",
+    keys: Sequence[str],
+    tags: dict[str, str],
+    policy: Policy,
+    tally: Tally,
+) -> None:
+    config = {"config": policy.__dict__}
+    assets = [dagster.AssetKey(key.split("/")) for key in keys]
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=assets,
+        run_config={
+            "ops": {key.replace("/", "__"): config for key in keys},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        partition_key=tags.get("dagster/partition"),
+        tags={name: value for name, value in tags.items() if name != "dagster/partition"},
+        raise_on_error=False,
+    )
+    for event in result.all_events:
+        if event.is_step_failure:
+            tally.failures += _failures_of(event, keys)
+
+
+def _failures_of(event: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
+    key = next((key for key in keys if key.replace("/", "__") == event.step_key), event.step_key)
+    failure = event.step_failure_data.user_failure_data
+    if failure is not None and "failures" in failure.metadata:
+        return [{"product": key, **found} for found in failure.metadata["failures"].value]
+    error = event.step_failure_data.error
+    message = (error.cause or error).message.strip() if error else "failed"
+    return [
+        {
+            "product": key,
+            "partition": "",
+            "code": "Failed",
+            "message": message,
+            "quarantined": False,
+            "uri": "",
+        }
+    ]
+
+
+def _runs_of(
+    defs: "dg.Definitions", key: str, partitions: Sequence[str]
+) -> Iterator[dict[str, str]]:
+    """Tags of each run that together cover `partitions`: consecutive keys share one."""
+    if not partitions:
+        yield {}
+        return
+    import dagster as dg
+
+    asset = defs.resolve_asset_graph().get(dg.AssetKey(key.split("/")))
+    assert asset.partitions_def is not None
+    every = {name: place for place, name in enumerate(asset.partitions_def.get_partition_keys())}
+    unknown = [name for name in partitions if name not in every]
+    if unknown:
+        first, last = next(iter(every)), next(reversed(every))
+        raise ConfigurationError(
+            f"{key} has no partition {', '.join(unknown)}; it has {first} to {last}",
+            code="UnknownPartition",
+        )
+    places = sorted(every[name] for name in set(partitions))
+    names = list(every)
+    start = previous = places[0]
+    for place in [*places[1:], None]:
+        if place is None or place != previous + 1:
+            yield _tags(names[start], names[previous])
+            start = place if place is not None else start
+        previous = place if place is not None else previous
+
+
+def _tags(first: str, last: str) -> dict[str, str]:
+    if first == last:
+        return {"dagster/partition": first}
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+class _TallyHandler(logging.Handler):
+    """Counts partitions as the IO manager reports them, and moves the progress bar."""
+
+    def __init__(self, tally: Tally, advance: Any) -> None:
+        super().__init__(logging.DEBUG)
+        self._tally = tally
+        self._advance = advance
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() != "progress":
+            return
+        became, pair = getattr(record, "became", ""), (record.product, record.partition)  # type: ignore[attr-defined]
+        if became == "made":
+            self._tally.made.append(pair)
+        elif became == "up to date":
+            self._tally.skipped.append(pair)
+        self._advance(pair, became)
+
+
+@contextmanager
+def _progress(total: int, tally: Tally) -> Iterator[None]:
+    """A progress bar on a terminal, one line per partition elsewhere; both on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task("", total=total)
+
+    def advance(pair: tuple[str, str], became: str) -> None:
+        progress.update(task, advance=1, description=pair[0].split("/")[1])
+        if not console.is_terminal:
+            print(f"{pair[0]} {pair[1]} {became}".replace("  ", " "), file=sys.stderr)
+
+    logger = logging.getLogger("dor_ecco_assets.progress")
+    handler, level, propagate = _TallyHandler(tally, advance), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with progress:
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dagster's beta and supersession notices off the screen."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def report_failures(tally: Tally, *, as_json: bool = False) -> None:
+    """List what was not made, then end the command with the right exit code.
+
+    Raises
+    ------
+    typer.Exit
+        With code 1 or 3 where something was not made.
+    """
+    import json
+
+    import typer
+
+    if not tally.failures:
+        return
+    if as_json:
+        print(json.dumps(tally.failures, indent=1), file=sys.stderr)
+    else:
+        for found in tally.failures:
+            state = "quarantined" if found["quarantined"] else "failed"
+            name = f"{found['product']} {found['partition']}".strip()
+            print(f"{state}: {name}: {found['message']} [{found['code']}]", file=sys.stderr)
+    raise typer.Exit(tally.exit_code())

@@ -1,0 +1,76 @@
+"""Assembles the code location; defines nothing itself.
+
+The environment is read here alone, and only ``DOR_ECCO_PROFILE`` and ``DOR_ECCO_CONFIGS``, which
+decide what there is to show. Storage, inputs and secrets are looked up when a run starts.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from dor_ecco_assets.ecco.assets import ecco_assets, ecco_checks
+from dor_ecco_assets.grids.assets import grid_assets, grid_checks
+from dor_ecco_assets.mapping.assets import mapping_assets, mapping_checks
+from dor_ecco_assets.settings import Compute, load_profile
+from resources.compute import ComputeResource
+from resources.io_managers import PublishingIOManager
+from resources.production import InputsResource, ProductionResource, StorageResource
+
+
+def build_definitions(
+    profile: str | None = None,
+    configs: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    compute: Compute | None = None,
+) -> dg.Definitions:
+    """The code location.
+
+    Parameters
+    ----------
+    profile : str, optional
+        Name of a file in ``configs/profiles``; ``DOR_ECCO_PROFILE``, else ``laptop``.
+    configs : str, optional
+        The user's overlay of ``configs/``; ``DOR_ECCO_CONFIGS``.
+    resources : mapping, optional
+        Resources that take the place of the ones of the profile.
+    compute : Compute, optional
+        Takes the place of the profile's.
+    """
+    profile = profile or os.environ.get("DOR_ECCO_PROFILE") or "laptop"
+    configs = configs or os.environ.get("DOR_ECCO_CONFIGS")
+    chosen = load_profile(profile, configs)
+    return dg.Definitions(
+        assets=[
+            *grid_assets(configs),
+            *mapping_assets(configs),
+            *ecco_assets(configs, chosen.backfill),
+        ],
+        asset_checks=[*grid_checks(configs), *mapping_checks(configs), *ecco_checks(configs)],
+        resources={
+            **_resources(profile, configs, compute or chosen.compute),
+            **(resources or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+def _resources(profile: str, configs: str | None, compute: Compute) -> dict[str, Any]:
+    storage, inputs = StorageResource(), InputsResource()
+    production = ProductionResource(
+        storage=storage, inputs=inputs, configs=configs, profile=profile
+    )
+    workers = ComputeResource(mode=compute.mode, workers=compute.workers)
+    io_manager = PublishingIOManager(production=production, compute=workers)
+    return {
+        "storage": storage,
+        "inputs": inputs,
+        "production": production,
+        "compute": workers,
+        "netcdf_io": io_manager,
+        "zarr_io": io_manager,
+    }
+
+
+defs = build_definitions()

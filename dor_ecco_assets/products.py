@@ -1,0 +1,56 @@
+"""Every product of every line, gathered; defines none itself and needs no Dagster."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from dor_ecco_assets.ecco.products import ecco_products
+from dor_ecco_assets.grids.products import grid_products
+from dor_ecco_assets.lineage.product import Product, RunSettings, by_key
+from dor_ecco_assets.lineage.workspace import Workspace
+from dor_ecco_assets.mapping.products import mapping_products
+from dor_ecco_assets.settings import Place, Places
+from dor_ecco_assets.storage import open_storage
+
+
+@lru_cache(maxsize=4)
+def all_products(configs: str | None = None) -> dict[str, Product]:
+    """Every product that the configuration describes, by key.
+
+    Parameters
+    ----------
+    configs : str, optional
+        The user's overlay of ``configs/``.
+    """
+    return by_key([*grid_products(configs), *mapping_products(configs), *ecco_products(configs)])
+
+
+@dataclass(frozen=True)
+class Production:
+    """Where one production lies and what it is told: all that another process needs to join it.
+
+    Parameters
+    ----------
+    root, inputs : Place
+        Absolute.
+    configs : str or None
+    settings : RunSettings
+    """
+
+    root: Place
+    inputs: Place
+    configs: str | None = None
+    settings: RunSettings = field(default_factory=RunSettings)
+
+    @classmethod
+    def at(cls, places: Places) -> "Production":
+        """The production at these places, with the run settings of the environment."""
+        return cls(places.root, places.inputs, places.configs, RunSettings.from_environment())
+
+    def workspace(self) -> Workspace:
+        """A fresh look at it: nothing is remembered of listings and fingerprints."""
+        return Workspace(
+            open_storage(self.root),
+            open_storage(self.inputs),
+            all_products(self.configs),
+            self.settings,
+        )

@@ -1,0 +1,108 @@
+"""The factory that makes an asset and its check from a product; lines list their products."""
+
+from typing import Any
+
+import dagster as dg
+
+from dor_ecco_assets.lineage.product import Product
+from dor_ecco_assets.lineage.publication import Outcome
+from dor_ecco_assets.lineage.quarantine import quarantined_partitions
+from dor_ecco_assets.lineage.workspace import Policy
+from partitions import partitions_of
+from resources.io_managers import CHECK, Batch, metadata_of, report_progress
+from resources.production import ProductionResource
+
+
+class MakeConfig(dg.Config):
+    """How a run treats partitions."""
+
+    force: bool = False
+    verify: bool = False
+    allow_partial: bool = False
+
+    def policy(self) -> Policy:
+        """The same without Dagster."""
+        return Policy(force=self.force, verify=self.verify, allow_partial=self.allow_partial)
+
+
+def asset_of(product: Product, backfill: str | int = "single") -> dg.AssetsDefinition:
+    """The asset of one product.
+
+    Parameters
+    ----------
+    product : Product
+    backfill : "single" or int
+        Partitions per run of a backfill.
+    """
+    partitions_def = partitions_of(product.partitioning)
+
+    @dg.asset(
+        key=dg.AssetKey(product.key.split("/")),
+        description=product.title,
+        group_name=product.line,
+        tags={"layer": product.layer},
+        kinds={product.format},
+        deps=[dg.AssetKey(key.split("/")) for key in (*product.upstream, *product.external)],
+        code_version=product.code_version,
+        partitions_def=partitions_def,
+        backfill_policy=None if partitions_def is None else _policy(backfill),
+        io_manager_key=f"{product.format}_io",
+    )
+    def make(
+        context: dg.AssetExecutionContext,
+        config: MakeConfig,
+        production: ProductionResource,
+    ) -> dg.MaterializeResult:
+        policy = config.policy()
+        asked = tuple(context.partition_keys) if partitions_def is not None else ("",)
+
+        def report(metadata: Any, partition: str) -> None:
+            context.add_asset_metadata(metadata, partition_key=partition or None)
+
+        workspace = production.production().workspace()
+        todo: list[str] = []
+        for partition in asked:
+            done = workspace.finished(product.key, partition, policy)
+            if isinstance(done, Outcome):
+                report_progress(product.key, done)
+                report(metadata_of(done, workspace.storage.locate(done.record.uri)), partition)
+            else:
+                todo.append(partition)
+        if not todo:
+            return dg.MaterializeResult()
+        return dg.MaterializeResult(value=Batch(product.key, tuple(todo), policy, report))
+
+    return make
+
+
+def check_of(product: Product) -> dg.AssetChecksDefinition:
+    """The check that fails while inputs of the product are in quarantine."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(product.key.split("/")),
+        name=CHECK,
+        description="No input of this product is in quarantine.",
+    )
+    def inputs_usable(production: ProductionResource) -> dg.AssetCheckResult:
+        storage = production.production().workspace().storage
+        found = [
+            {
+                "partition": partition,
+                "uri": note.uri,
+                "code": note.code,
+                "reason": note.reason,
+                "time": note.time,
+            }
+            for partition, note in quarantined_partitions(storage, product.key)
+        ]
+        return dg.AssetCheckResult(
+            passed=not found, metadata={"quarantined": dg.MetadataValue.json(found)}
+        )
+
+    return inputs_usable
+
+
+def _policy(backfill: str | int) -> dg.BackfillPolicy:
+    if isinstance(backfill, int):
+        return dg.BackfillPolicy.multi_run(max_partitions_per_run=backfill)
+    return dg.BackfillPolicy.single_run()
