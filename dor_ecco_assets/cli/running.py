@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.lineage.workspace import Policy
+from dor_ecco_assets.products import Production
 from dor_ecco_assets.settings import Places, config_path
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def run_products(
     tally : Tally, optional
         Added to and returned.
     """
+    tally = tally or Tally()
+    policy = policy or Policy()
+    if _nothing_to_do(places, keys, partitions, policy, tally):
+        return tally
     with _quiet():
         import dagster as dg
 
@@ -80,15 +85,32 @@ def run_products(
         ensure_instance(places.dagster_home)
         compute = None if workers is None else Compute(mode="local", workers=workers)
         defs = build_definitions(places.profile, places.configs, compute=compute)
-        tally = tally or Tally()
         runs = list(_runs_of(defs, keys[0], partitions))
         with (
             dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
             _progress(len(keys) * max(1, len(partitions)), tally),
         ):
             for tags in runs:
-                _execute(dg, defs, instance, keys, tags, policy or Policy(), tally)
+                _execute(dg, defs, instance, keys, tags, policy, tally)
     return tally
+
+
+def _nothing_to_do(
+    places: Places, keys: Sequence[str], partitions: Sequence[str], policy: Policy, tally: Tally
+) -> bool:
+    """Whether all is up to date; then a run, which would only say so, is not started."""
+    if not (places.dagster_home / "history").exists():
+        return False  # a new instance has yet to be told what there is
+    workspace = Production.at(places).workspace()
+    pairs = [(key, partition) for key in keys for partition in partitions or [""]]
+    for key, partition in pairs:
+        known = partition in workspace.product(key).partitioning.keys
+        if not known or workspace.finished(key, partition, policy) is None:
+            return False
+    for key, partition in pairs:
+        print(f"{key} {partition} up to date".replace("  ", " "), file=sys.stderr)
+    tally.skipped += pairs
+    return True
 
 
 def _execute(

@@ -7,10 +7,9 @@ names (``XC``, ``RAC``, ``AngleCS``, ...) leaves here under the names that ECCO 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from dor_ecco_assets.errors import GridMismatch, InputMissing
@@ -21,6 +20,9 @@ from dor_ecco_assets.grids.llc import (
     left_values,
     lower_values,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "ALIASES",
@@ -326,7 +328,7 @@ def _require_shape(
         )
 
 
-def grid_dataset(fields: Mapping[str, NDArray[Any]], *, source: str = "") -> xr.Dataset:
+def grid_dataset(fields: Mapping[str, NDArray[Any]], *, source: str = "") -> "xr.Dataset":
     """Gather the whole grid in one dataset under the names that ECCO publishes.
 
     Parameters
@@ -356,6 +358,8 @@ def grid_dataset(fields: Mapping[str, NDArray[Any]], *, source: str = "") -> xr.
     ``Z_bnds`` are sums of ``drF``, top first. Edge fractions that are not given are the smaller
     of the two cells' that meet there.
     """
+    import xarray as xr  # a second and a half, which who only reads field names should not wait for
+
     raw = canonical_fields(fields)
     side, levels = raw["XC"].shape[-1], raw["DRF"].size
     hfac_c, hfac_w, hfac_s, wet_mask_source = _fractions(fields, raw)

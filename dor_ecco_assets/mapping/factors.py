@@ -458,7 +458,7 @@ def from_dataset(dataset: xr.Dataset) -> MappingFactors:
         if (found := manifest.get("format")) != FORMAT:
             raise _mismatch(f"mapping factors have format {found}, expected {FORMAT}")
         n_pair = int(manifest["pairs"])
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             name: dataset[name].to_numpy()
             if n_pair or name not in _PAIRS
             else np.empty(0, np.int32)

@@ -376,7 +376,7 @@ class _SkeletonWriter:
     plan: _Plan
     file: Any
 
-    def add(self, source: Any, target: Any, region: object = None) -> None:  # noqa: ARG002  # xarray passes it by name
+    def add(self, source: Any, target: Any) -> None:
         """Write light values; of a heavy variable only what a write would have caused."""
         if target.variable_name in self.plan.heavy:
             # The library's first write creates the dimensions; the order of things in the file
