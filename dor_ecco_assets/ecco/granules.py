@@ -5,8 +5,6 @@ to the target grid or mask on the native one, cast, describe. Fields are held on
 beyond the granule itself.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -241,36 +239,17 @@ def _latlon(reader: _Fields, names: list[str], plan: RegridPlan) -> dict[str, ND
     return {name: regrid(reader.field(name), plan)[np.newaxis] for name in names}
 
 
-@lru_cache(maxsize=1)
-def _plan_of(fingerprint: str, holder: "_Factors") -> RegridPlan:  # noqa: ARG001 - the key
-    return holder.plan()
-
-
-@dataclass(frozen=True)
-class _Factors:
-    """Opened factors and grid, equal to any other so that the cache looks at the fingerprint."""
-
-    mapping: xr.Dataset
-    grid: xr.Dataset
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Factors)
-
-    def plan(self) -> RegridPlan:
-        factors = from_dataset(self.mapping)
-        check_grid(
-            factors, self.grid["XC"].values, self.grid["YC"].values, self.grid["maskC"].values
-        )
-        return plan_regrid(factors)
-
-
 def _plan(task: Task, grid: xr.Dataset) -> RegridPlan:
     """The regridding plan, prepared once per process for one set of factors."""
     key = "mapping/llc90_to_latlon_0p50deg"
-    return _plan_of(str(task.upstream_fingerprints[key]), _Factors(task.upstream(key), grid))
+
+    def prepare() -> RegridPlan:
+        factors = from_dataset(task.upstream(key))
+        check_grid(factors, grid["XC"].values, grid["YC"].values, grid["maskC"].values)
+        return plan_regrid(factors)
+
+    plan: RegridPlan = task.keep(f"plan {task.upstream_fingerprints[key]}", prepare)
+    return plan
 
 
 def _native_coordinates(grid: xr.Dataset, dataset: Dataset) -> xr.Dataset:

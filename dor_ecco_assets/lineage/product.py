@@ -86,8 +86,11 @@ class Task:
     upstream : callable
         Opens an upstream product by its key, through its record; opened once per process.
     settings : RunSettings
-    fingerprint : str
     upstream_fingerprints : mapping of str to str
+    keep : callable
+        Takes a name and a function; what the function gives is worked out once for all tasks of
+        the process that ask for the same name, and dropped when its kind is asked for by another.
+        A name reads ``kind fingerprint``.
     """
 
     partition: str
@@ -95,8 +98,8 @@ class Task:
     input_keys: Mapping[str, str | None]
     upstream: Callable[[str], "xr.Dataset"]
     settings: RunSettings
-    fingerprint: str
     upstream_fingerprints: Mapping[str, str | None]
+    keep: Callable[[str, Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True)

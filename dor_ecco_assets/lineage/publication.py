@@ -66,8 +66,26 @@ def _exists(storage: Storage, record: Record) -> bool:
     return found is not None and found.size == record.bytes
 
 
+class Stopwatch:
+    """Wall and CPU seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """What has passed, as a record takes it."""
+        return {
+            "seconds": round(time.monotonic() - self._wall, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+        }
+
+
 def publish(
-    storage: Storage, product: Product, ingredients: Ingredients, content: Content
+    storage: Storage,
+    product: Product,
+    ingredients: Ingredients,
+    content: Content,
+    watch: Stopwatch,
 ) -> Outcome:
     """Write, verify and record one partition; the caller holds its claim.
 
@@ -77,13 +95,14 @@ def publish(
     product : Product
     ingredients : Ingredients
     content : Content
+    watch : Stopwatch
+        Started when the content began to be worked out.
 
     Raises
     ------
     StorageRefused, StorageUnavailable
         If the store did not take the bytes. No record exists then, and no half-written file.
     """
-    started, cpu = time.monotonic(), time.process_time()
     partition = ingredients.partition
     label = partition_label(product.key, partition)
     scratch = storage.scratch(content.key, label)
@@ -100,8 +119,7 @@ def publish(
         "format": product.format,
         "ingredients": ingredients.for_record(),
         "run": {
-            "seconds": round(time.monotonic() - started, 3),
-            "cpu_seconds": round(time.process_time() - cpu, 3),
+            **watch.read(),
             "peak_memory_mb": peak_memory_mb(),
             "software": f"dor-ecco-assets {version('dor-ecco-assets')}",
         },

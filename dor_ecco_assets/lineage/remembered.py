@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dor_ecco_assets.storage import Stat
@@ -22,18 +23,22 @@ class Remembered:
 
     def recall(self, kind: str, uri: str, stat: Stat, work_out: Callable[[], str]) -> str:
         """The remembered text, worked out again only where size or stamp changed."""
-        database = self._open()
-        row = database.execute(
-            "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?",
-            (kind, uri, stat.size, stat.stamp),
-        ).fetchone()
-        if row is not None:
-            return str(row[0])
+        key = (kind, uri, stat.size, stat.stamp)
+        with suppress(sqlite3.Error):  # a full or foreign disk: go on without a memory
+            row = (
+                self._open()
+                .execute(
+                    "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?",
+                    key,
+                )
+                .fetchone()
+            )
+            if row is not None:
+                return str(row[0])
         text = work_out()
-        with database:
+        with suppress(sqlite3.Error), self._open() as database:
             database.execute(
-                "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?)",
-                (kind, uri, stat.size, stat.stamp, text),
+                "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?)", (*key, text)
             )
         return text
 
@@ -46,7 +51,7 @@ class Remembered:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 database = _connect(str(self._path))
-            except (OSError, sqlite3.OperationalError):
+            except (OSError, sqlite3.Error):
                 database = _connect(":memory:")
             self._database = database
         return self._database

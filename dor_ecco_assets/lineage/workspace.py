@@ -7,7 +7,7 @@ partitions with every promise of publication; it knows nothing of Dagster.
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,13 @@ from dor_ecco_assets.errors import (
 )
 from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
 from dor_ecco_assets.lineage.product import Product, RunSettings, Task
-from dor_ecco_assets.lineage.publication import Outcome, claim_name, is_there, publish
+from dor_ecco_assets.lineage.publication import (
+    Outcome,
+    Stopwatch,
+    claim_name,
+    is_there,
+    publish,
+)
 from dor_ecco_assets.lineage.quarantine import FOLDER as QUARANTINE
 from dor_ecco_assets.lineage.quarantine import read_quarantined, set_aside
 from dor_ecco_assets.lineage.record import FOLDER, Record, parse_record, read_record, record_key
@@ -98,7 +104,7 @@ class Workspace:
     settings: RunSettings = field(default_factory=RunSettings)
     _listings: dict[str, dict[str, Stat]] = field(default_factory=dict[str, dict[str, Stat]])
     _fingerprints: dict[str, str] = field(default_factory=dict[str, str])
-    _opened: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
+    _kept: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
 
     def product(self, key: str) -> Product:
         """The product with this key.
@@ -293,13 +299,14 @@ class Workspace:
             input_keys=keys,
             upstream=self.open_upstream,
             settings=self.settings,
-            fingerprint=ingredients.fingerprint(),
             upstream_fingerprints=ingredients.upstream,
+            keep=self._keep,
         )
+        watch = Stopwatch()
         try:
             content = product.make(task)
             self._check_unchanged(keys)
-            return publish(self.storage, product, ingredients, content)
+            return publish(self.storage, product, ingredients, content, watch)
         except OSError as error:
             from dor_ecco_assets.storage.directory import refusal
 
@@ -335,18 +342,20 @@ class Workspace:
                     code="InputChanged",
                 )
 
+    def _keep(self, name: str, work_out: Callable[[], Any]) -> Any:
+        kind = name.split()[0]
+        if kind not in self._kept or self._kept[kind][0] != name:
+            self._kept[kind] = (name, work_out())
+        return self._kept[kind][1]
+
     def open_upstream(self, key: str) -> "xr.Dataset":
-        """An unpartitioned product, through its record; opened once per process while it stays."""
+        """An unpartitioned product, through its record; opened once while it stays the same."""
         from dor_ecco_assets.stores.opening import open_uri
 
         record = read_record(self.storage, key, "")
         if record is None:
             raise StorageRefused(f"{key} has no record; make it first", code="NotMade")
-        kept = self._opened.get(key)
-        if kept is None or kept[0] != record.sha256:
-            kept = (record.sha256, open_uri(self.storage, record).load())
-            self._opened[key] = kept
-        return kept[1]
+        return self._keep(f"{key} {record.sha256}", lambda: open_uri(self.storage, record))
 
     def sweep(self, key: str) -> list[str]:
         """Remove what killed writers of this product left behind."""
