@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, cast
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from dor_ecco_assets.lineage.workspace import Failure, Policy, Workspace, make_a
 from dor_ecco_assets.products import Production
 
 
-class ComputeResource(dg.ConfigurableResource):
+class ComputeResource(dg.ConfigurableResource[Any]):
     """Dask client by mode: ``none`` in this process, ``local`` in worker processes."""
 
     mode: Literal["none", "local"] = "none"
@@ -36,7 +36,7 @@ class ComputeResource(dg.ConfigurableResource):
                 n_workers=min(self.workers, len(partitions)),
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address=cast("str", None),  # no dashboard
                 host="127.0.0.1",
             ) as cluster,
             Client(cluster) as client,

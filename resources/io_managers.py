@@ -50,7 +50,9 @@ class PublishingIOManager(dg.ConfigurableIOManager):
     production: dg.ResourceDependency[ProductionResource]
     compute: dg.ResourceDependency[ComputeResource]
 
-    def handle_output(self, context: dg.OutputContext, obj: Batch) -> Iterator[dg.DagsterEvent]:
+    def handle_output(  # pyright: ignore[reportIncompatibleMethodOverride] - generators may yield events
+        self, context: dg.OutputContext, obj: Batch
+    ) -> Iterator[dg.DagsterEvent]:
         """Make and publish every partition; a failed one does not stop the rest."""
         production = self.production.production()
         done: list[tuple[str, Mapping[str, Any]]] = []

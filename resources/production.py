@@ -4,6 +4,8 @@ Storage and inputs are named once, in ``DOR_ECCO_ROOT`` and ``DOR_ECCO_INPUTS`` 
 they are looked up when a run starts, never when this module is imported.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from dor_ecco_assets.lineage.product import RunSettings
@@ -11,7 +13,7 @@ from dor_ecco_assets.products import Production
 from dor_ecco_assets.settings import Place, Places, find_places
 
 
-class PlaceResource(dg.ConfigurableResource):
+class PlaceResource(dg.ConfigurableResource[Any]):
     """A local directory or an S3 URL; what is not given comes from variables and the profile."""
 
     root: str | None = None
@@ -35,7 +37,7 @@ class InputsResource(PlaceResource):
     """Where raw inputs lie, laid out by subject (``llc90/``, ``V4r4/``, ...)."""
 
 
-class ProductionResource(dg.ConfigurableResource):
+class ProductionResource(dg.ConfigurableResource[Any]):
     """The production that a run works on: storage, inputs, configuration."""
 
     storage: dg.ResourceDependency[StorageResource]

@@ -67,14 +67,14 @@ def _tell(out: Path, manifest: list[dict[str, Any]], tally: Any, seconds: float)
         print(f"{len(tally.made)} made, {len(tally.skipped)} up to date, in {seconds:.0f} s")
     elif not tally.failures:
         print(
-            f"everything is up to date ({len(tally.skipped)} partitions), checked in {seconds:.0f} s"
+            f"everything is up to date: {len(tally.skipped)} partitions checked in {seconds:.0f} s"
         )
     print(f"Manifest: {out / 'manifest.json'}")
-    if manifest:
-        print(
-            'Open one:  python -c "' + manifest[-1]["open_with"].replace('"', "'") + '; print(ds)"'
-        )
-    print(f"See the graph, the partitions and the previews:  dor-ecco ui --project {out}")
+    granules = [row for row in manifest if row["format"] == "netcdf"]
+    if granules:
+        line = granules[0]["open_with"].replace('"', "'")
+        print(f'Open one:  uv run python -c "{line}; print(ds)"')
+    print(f"See the graph, the partitions and the previews:  uv run dor-ecco ui --project {out}")
 
 
 def write_manifest(places: "Places", path: Path) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def _storage(storage: "Storage") -> Iterator[Finding]:
             "conditional writes",
             "missing",
             "the store overwrote an object that was to be created only",
-            "use a store that honours If-None-Match; two writers on one partition are not kept apart here",
+            "use a store that honours If-None-Match; here two writers are not kept apart",
         )
     else:
         yield "conditional writes", "good", "create-only is honoured", ""
@@ -160,7 +160,7 @@ def _inputs(inputs: "Storage") -> Iterator[Finding]:
                 f"inputs {name}",
                 "little",
                 f"none in {inputs.uri}",
-                f"`dor-ecco inputs fetch {name}`, or name their folder by --data; the demo needs none",
+                f"`dor-ecco inputs fetch {name}`, or name their folder by --data",
             )
 
 

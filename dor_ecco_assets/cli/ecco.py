@@ -1,6 +1,6 @@
 """ECCO production: grid, mapping factors, granules, verification."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,12 @@ from dor_ecco_assets.cli.common import (
     ProjectOption,
     RootOption,
     Where,
+    say,
     show,
 )
+
+if TYPE_CHECKING:
+    from dor_ecco_assets.lineage.workspace import Workspace
 
 app = typer.Typer(help="ECCO granules from MITgcm output.", no_args_is_help=True)
 
@@ -93,17 +97,18 @@ def granules(
     """Make granules: of the partitions named, else of all that have input and are out of date."""
     from dor_ecco_assets.cli.running import Tally, report_failures, run_products
     from dor_ecco_assets.lineage.workspace import Policy
-
-    places = Where(project, root, data, configs, profile).places()
     from dor_ecco_assets.products import Production
 
+    places = Where(project, root, data, configs, profile).places()
     workspace = Production.at(places).workspace()
     policy = Policy(force=force, verify=verify, allow_partial=allow_partial)
     tally = Tally()
-    for key in choose_datasets(workspace.products, datasets or []):
-        wanted = _partitions(workspace, key, partition or [], partition_range)
+    keys = choose_datasets(workspace.products, datasets or [])
+    for key, wanted in _partitions(workspace, keys, partition or [], partition_range).items():
         if wanted:
             run_products(places, [key], wanted, policy=policy, workers=workers, tally=tally)
+    if not (tally.made or tally.skipped or tally.failures):
+        say(f"no input has arrived in {places.inputs.root}; name its folder by --data DIR")
     rows = [
         {"product": key, "partition": name, "became": became}
         for became, pairs in (("made", tally.made), ("up to date", tally.skipped))
@@ -167,26 +172,37 @@ def choose_datasets(products: Any, wanted: list[str]) -> list[str]:
 
 
 def _partitions(
-    workspace: Any, key: str, named: list[str], partition_range: str | None
-) -> list[str]:
-    """Partitions to make: those named that fit the dataset, else what has input and is not done."""
+    workspace: "Workspace", keys: list[str], named: list[str], partition_range: str | None
+) -> dict[str, list[str]]:
+    """Partitions to make of each dataset: those named, else what has input and is not done.
+
+    A month names partitions of monthly datasets and a day those of daily ones, so that one
+    command can ask for both; a name that fits no dataset is an error.
+    """
     from dor_ecco_assets.errors import ConfigurationError
 
-    keys = workspace.product(key).partitioning.keys
+    known = {key: workspace.product(key).partitioning.keys for key in keys}
     if not named and partition_range is None:
-        states = workspace.states(key)
-        return [state.partition for state in states if state.standing != "waiting"]
-    wanted = [name for name in named if len(name) == len(keys[0])]
-    if partition_range is not None:
-        first, found, last = partition_range.partition("...")
-        if not found:
-            raise ConfigurationError(
-                f"--partition-range {partition_range}: expected FIRST...LAST, such as "
-                "1992-01...1992-12",
-                code="BadRange",
-            )
-        if len(first) == len(keys[0]):
-            wanted += [name for name in keys if first <= name <= last]
+        return {
+            key: [s.partition for s in workspace.states(key) if s.standing != "waiting"]
+            for key in keys
+        }
+    wanted: dict[str, list[str]] = {
+        key: [name for name in named if name in every] for key, every in known.items()
+    }
+    first, _, last = (partition_range or "").partition("...")
+    for key, every in known.items():
+        if first in every and last in every:
+            wanted[key] += every[every.index(first) : every.index(last) + 1]
+    fitting = {name for names in wanted.values() for name in names}
+    unfitting = [name for name in (*named, first, last) if name and name not in fitting]
+    if unfitting or (partition_range is not None and not last):
+        spans = sorted({f"{every[0]} to {every[-1]}" for every in known.values()})
+        raise ConfigurationError(
+            f"no chosen dataset has {', '.join(unfitting) or partition_range}; they have "
+            f"{' and '.join(spans)}; a range reads FIRST...LAST",
+            code="UnknownPartition",
+        )
     return wanted
 
 

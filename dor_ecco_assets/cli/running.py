@@ -3,7 +3,7 @@
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +214,7 @@ class _TallyHandler(logging.Handler):
 
 
 @contextmanager
-def _progress(total: int, tally: Tally) -> Iterator[None]:
+def _progress(total: int, tally: Tally) -> Generator[None]:
     """A progress bar on a terminal, one line per partition elsewhere; both on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -249,7 +249,7 @@ def _progress(total: int, tally: Tally) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep Dagster's beta and supersession notices off the screen."""
     import warnings
 

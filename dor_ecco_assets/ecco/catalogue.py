@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, RootModel
 
-from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, ModelClock
+from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, ModelClock, PeriodToken
 from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.settings import Strict, load_config
 
@@ -195,7 +195,7 @@ class Dataset:
         return self.grouping.variables(self.grid)
 
     @property
-    def period(self) -> str:
+    def period(self) -> PeriodToken:
         """Period token in the names of the model's files."""
         return FREQUENCIES[self.frequency].periods[0]
 

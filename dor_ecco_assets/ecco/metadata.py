@@ -3,6 +3,8 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,9 +55,8 @@ def global_attributes(
     """
     release = catalogue.release
     words, often = release.grids[dataset.grid], release.frequencies[dataset.frequency]
-    naming = {"grid": name.grid, "frequency": name.frequency, "version": release.version}
-    collection = short_name(name.stem, **naming)
-    identifier = doi(name.stem, **naming)
+    naming = partial(_named, name, release.version)
+    collection, identifier = naming(short_name), naming(doi)
     spec = FREQUENCIES[dataset.frequency]
     config = config_of(catalogue, dataset, task)
     config_sha256 = _digest(config)
@@ -84,7 +85,7 @@ def global_attributes(
         "time_coverage_end": _iso(bounds.end),
         "time_coverage_resolution": spec.iso_duration,
         "time_coverage_start": _iso(bounds.start),
-        "title": title(name.stem, **naming),
+        "title": naming(title),
         "uuid": str(uuid.uuid5(_NAMESPACE, f"{name} {_content_hash(granule)} {config_sha256}")),
     }
     if source:
@@ -95,6 +96,11 @@ def global_attributes(
         ]
         attributes["vector_source"] = "rotate"
     return dict(sorted(attributes.items(), key=lambda item: item[0].lower()))
+
+
+def _named(name: GranuleName, version: str, rule: Callable[..., str]) -> str:
+    """What a naming rule gives for the dataset of one granule."""
+    return rule(name.stem, grid=name.grid, frequency=name.frequency, version=version)
 
 
 def coordinate_attributes(catalogue: Catalogue, grid: Grid) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Finding and reading the records of model output.
 
-Files are reached through `Source`, local or remote; every `Storage` is one. What a pair of files
+Files are reached through a `Storage`, local or remote. What a pair of files
 holds, and whether it can be used, is the business of `mds`.
 """
 
@@ -18,7 +18,7 @@ from dor_ecco_assets.ecco.times import (
     frequency_of_period,
 )
 from dor_ecco_assets.errors import InputMissing
-from dor_ecco_assets.grids.llc_binaries import Source, missing_meta
+from dor_ecco_assets.grids.llc_binaries import missing_meta
 from dor_ecco_assets.grids.mds import (
     MdsMeta,
     MdsName,
@@ -29,6 +29,7 @@ from dor_ecco_assets.grids.mds import (
     parse_meta,
     read_field,
 )
+from dor_ecco_assets.storage.base import Readable
 
 __all__ = ["index_records", "missing_input", "read_record", "record_key"]
 
@@ -72,7 +73,7 @@ def index_records(keys: Iterable[str]) -> dict[tuple[str, Frequency], dict[int, 
 
 
 def read_record(
-    source: Source,
+    source: Readable,
     key: str,
     *,
     side: int,
@@ -86,7 +87,7 @@ def read_record(
 
     Parameters
     ----------
-    source : Source
+    source : Readable
     key : str
         Without extension, as from `record_key` or `index_records`.
     side, levels
@@ -133,12 +134,12 @@ def read_record(
     return read_field(data, meta, field=field, name=uri, dtype=dtype), meta
 
 
-def missing_input(source: Source, key: str, clock: ModelClock = V4R4_CLOCK) -> InputMissing:
+def missing_input(source: Readable, key: str, clock: ModelClock = V4R4_CLOCK) -> InputMissing:
     """Say that a record is not there, when it would be, where it was sought, and what is near.
 
     Parameters
     ----------
-    source : Source
+    source : Readable
     key : str
         Of the record, without extension.
     clock : ModelClock, optional

@@ -17,7 +17,7 @@ from dor_ecco_assets.lineage.product import (
     RunSettings,
     Task,
 )
-from dor_ecco_assets.storage import Storage
+from dor_ecco_assets.storage.base import Readable
 
 #: The model's output as a whole, an asset that this platform reads and never makes.
 MODEL_OUTPUT = "ecco/model_output"
@@ -93,7 +93,7 @@ def source_fields(catalogue: Catalogue, dataset: Dataset) -> list[str]:
 
 
 def _inputs(
-    catalogue: Catalogue, dataset: Dataset, storage: Storage, partition: str
+    catalogue: Catalogue, dataset: Dataset, storage: Readable, partition: str
 ) -> Mapping[str, str | None]:
     """The ``.data`` and ``.meta`` of every model field, by file name; None where there is none."""
     step = catalogue.clock.step_of(partition, dataset.frequency)
@@ -122,7 +122,7 @@ def _candidates(catalogue: Catalogue, frequency: Frequency, field: str, step: in
 def _require(
     catalogue: Catalogue,
     dataset: Dataset,
-    storage: Storage,
+    storage: Readable,
     partition: str,
     keys: Mapping[str, str | None],
     allow_partial: bool,

@@ -1,10 +1,9 @@
 """The binaries of a lat-lon-cap grid: which files there are, what is missing, what they hold.
 
-Files are reached through `Source`, local or remote; every `Storage` is one.
+Files are reached through a `Storage`, local or remote.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,10 @@ from dor_ecco_assets.grids.mds import (
     parse_meta,
     read_compact,
 )
-from dor_ecco_assets.storage.base import Stat
+from dor_ecco_assets.storage.base import Readable
 
 __all__ = [
     "GEOMETRY_FIELDS",
-    "Source",
     "binaries_of",
     "missing_fields",
     "missing_meta",
@@ -62,32 +60,12 @@ _NEEDED_BY: dict[str, str] = {
 }
 
 
-class Source(Protocol):
-    """Where files of a model lie, local or remote; keys are relative paths with ``/``."""
-
-    def locate(self, key: str) -> str:
-        """Absolute URI of one key, for messages."""
-        ...
-
-    def read(self, key: str) -> bytes | None:
-        """All bytes of `key`, or None where there is no such object."""
-        ...
-
-    def stat(self, key: str) -> Stat | None:
-        """Size of `key`, or None where there is no such object."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """Every object below the folder `prefix`."""
-        ...
-
-
 #: Fields that are read where they are there.
 WELCOME_FIELDS = (*OPTIONAL_FIELDS, *GEOMETRY_FIELDS)
 
 
 def binaries_of(
-    source: Source,
+    source: Readable,
     folder: str = "",
     *,
     fields: Sequence[str] = (*REQUIRED_FIELDS, *WELCOME_FIELDS),
@@ -96,7 +74,7 @@ def binaries_of(
 
     Parameters
     ----------
-    source : Source
+    source : Readable
     folder : str, optional
         Key of the folder that holds ``XC.data``, ``XC.meta`` and the rest.
     fields : sequence of str
@@ -119,7 +97,7 @@ def binaries_of(
 
 
 def missing_fields(
-    source: Source,
+    source: Readable,
     folder: str,
     keys: Mapping[str, str | None],
     *,
@@ -129,7 +107,7 @@ def missing_fields(
 
     Parameters
     ----------
-    source : Source
+    source : Readable
     folder : str
     keys : mapping
         As from `binaries_of`.
@@ -156,7 +134,7 @@ def missing_fields(
     return None
 
 
-def missing_meta(source: Source, key: str) -> InputMissing:
+def missing_meta(source: Readable, key: str) -> InputMissing:
     """Say that a ``.data`` file, whose key without extension is given, lacks its description."""
     return InputMissing(
         f"{source.locate(f'{key}.data')} has no description, {source.locate(f'{key}.meta')} is "
@@ -167,7 +145,7 @@ def missing_meta(source: Source, key: str) -> InputMissing:
 
 
 def read_grid_fields(
-    source: Source,
+    source: Readable,
     folder: str = "",
     *,
     required: Sequence[str] = REQUIRED_FIELDS,
@@ -177,7 +155,7 @@ def read_grid_fields(
 
     Parameters
     ----------
-    source : Source
+    source : Readable
     folder : str, optional
         Key of the folder that holds ``XC.data``, ``XC.meta`` and the rest.
     required : sequence of str

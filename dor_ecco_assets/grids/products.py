@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 
 from dor_ecco_assets.lineage.product import Content, Product, Task
 from dor_ecco_assets.settings import Strict, load_config
-from dor_ecco_assets.storage import Storage
+from dor_ecco_assets.storage.base import Readable
 
 LLC_FOLDER = "llc90"
 
@@ -56,7 +56,7 @@ def grid_products(configs: str | None = None) -> tuple[Product, ...]:
     )
 
 
-def _llc_inputs(storage: Storage, _partition: str) -> Mapping[str, str | None]:
+def _llc_inputs(storage: Readable, _partition: str) -> Mapping[str, str | None]:
     from dor_ecco_assets.grids.llc_binaries import binaries_of
 
     found = binaries_of(storage, LLC_FOLDER)
@@ -65,7 +65,7 @@ def _llc_inputs(storage: Storage, _partition: str) -> Mapping[str, str | None]:
 
 
 def _require_llc(
-    storage: Storage, _partition: str, keys: Mapping[str, str | None], _allow_partial: bool
+    storage: Readable, _partition: str, keys: Mapping[str, str | None], _allow_partial: bool
 ) -> None:
     from dor_ecco_assets.grids.llc_binaries import missing_fields
 

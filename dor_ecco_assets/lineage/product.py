@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dor_ecco_assets.settings import source_date
-from dor_ecco_assets.storage import Storage
+from dor_ecco_assets.storage.base import Readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,7 +79,7 @@ class Task:
     Parameters
     ----------
     partition : str
-    inputs : Storage
+    inputs : Readable
         The raw inputs.
     input_keys : mapping of str to str or None
         What the product's `inputs` gave: name to key below `inputs`; None where absent.
@@ -94,7 +94,7 @@ class Task:
     """
 
     partition: str
-    inputs: Storage
+    inputs: Readable
     input_keys: Mapping[str, str | None]
     upstream: Callable[[str], "xr.Dataset"]
     settings: RunSettings
@@ -139,8 +139,8 @@ class Product:
     make: Callable[[Task], Content]
     partitioning: Partitioning = Partitioning()
     upstream: tuple[str, ...] = ()
-    inputs: Callable[[Storage, str], Mapping[str, str | None]] = lambda _storage, _partition: {}
-    require: Callable[[Storage, str, Mapping[str, str | None], bool], None] = (
+    inputs: Callable[[Readable, str], Mapping[str, str | None]] = lambda _inputs, _partition: {}
+    require: Callable[[Readable, str, Mapping[str, str | None], bool], None] = (
         lambda _storage, _partition, _keys, _allow_partial: None
     )
     config: Callable[[RunSettings], Mapping[str, Any]] = lambda _settings: {}

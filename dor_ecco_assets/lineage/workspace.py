@@ -37,6 +37,7 @@ from dor_ecco_assets.lineage.quarantine import read_quarantined, set_aside
 from dor_ecco_assets.lineage.record import FOLDER, Record, parse_record, read_record, record_key
 from dor_ecco_assets.lineage.remembered import Remembered
 from dor_ecco_assets.storage import Directory, Stat, Storage
+from dor_ecco_assets.storage.base import Readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,7 +159,7 @@ class Workspace:
         return self._fingerprints[key]
 
     @property
-    def _listed_inputs(self) -> Storage:
+    def _listed_inputs(self) -> Readable:
         return _Listed(self.inputs, self._listings)
 
     def _identity(self, key: str | None) -> str | None:
@@ -391,8 +392,18 @@ class _Listed:
         self._storage = storage
         self._listings = listings
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
+    @property
+    def uri(self) -> str:
+        return self._storage.uri
+
+    def locate(self, key: str) -> str:
+        return self._storage.locate(key)
+
+    def read(self, key: str) -> bytes | None:
+        return self._storage.read(key)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        return self._storage.list(prefix)
 
     def stat(self, key: str) -> Stat | None:
         folder = key.rpartition("/")[0]

@@ -19,8 +19,8 @@ class Stat:
     stamp: str
 
 
-class Storage(Protocol):
-    """Bytes under one root, named by keys: relative paths with ``/`` between folders.
+class Readable(Protocol):
+    """Bytes that can be listed and read, named by keys: relative paths with ``/`` between folders.
 
     Every method raises `StorageRefused` where the store says no (permission, credentials, no
     space) and `StorageUnavailable` where it does not answer after every retry.
@@ -46,6 +46,10 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """Every object below the folder `prefix`, hidden ones included, in key order."""
         ...
+
+
+class Storage(Readable, Protocol):
+    """Bytes under one root that can be published, replaced and held against other writers."""
 
     def put(self, key: str, data: bytes, label: str | None = None) -> None:
         """Store `data` at `key`, all of it or nothing; `label` names the scratch for `sweep`."""

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,7 +223,7 @@ class Bucket:
         return found is not None and not _Claim.parse(found[0]).abandoned()
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
+    def claim(self, name: str) -> Generator[None]:
         mine = _Claim.new()
         self._take(name, mine)
         released = threading.Event()
@@ -355,8 +355,8 @@ def _no_bucket(verb: str, uri: str, error: BaseException) -> StorageRefused:
 def _no_access(verb: str, uri: str, error: BaseException) -> StorageRefused:
     return StorageRefused(
         f"could not {verb} {uri}: the store refused ({_brief(error)}); give credentials by "
-        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, renew them if they expired, or "
-        "set anonymous access, and check the bucket's policy",
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, renew them if they expired, "
+        "or set anonymous access, and check the bucket's policy",
         code="StorageAuth",
     )
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ class Directory:
         return False
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
+    def claim(self, name: str) -> Generator[None]:
         path = self.root / ".locks" / f"{name}.lock"
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def describe_writer() -> str:
 
 
 @contextmanager
-def _refusals(target: Path, scratch: Path | None = None) -> Iterator[None]:
+def _refusals(target: Path, scratch: Path | None = None) -> Generator[None]:
     """Turn what the operating system says no to into `StorageRefused`; nothing half-made stays."""
     try:
         yield

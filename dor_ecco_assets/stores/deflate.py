@@ -5,7 +5,7 @@ for repeats finds little, and ISA-L level 2 gets within 2 to 4 % of zlib level 5
 cost. The high planes repeat a great deal: there ISA-L loses 10 to 60 % and libdeflate level 5 gains
 2 to 40 %. One stream may hold both, since deflate is a sequence of blocks: the ISA-L part ends
 with a flush to a byte boundary instead of a final block, and the libdeflate part brings the final
-one.
+one. Where the one ends and the other begins trades size for speed.
 """
 
 import zlib
@@ -24,6 +24,9 @@ type PlaneArray = npt.NDArray[np.uint8]
 _HEADER = b"\x78\x5e"
 _ISAL_LEVEL = 2
 _LIBDEFLATE_LEVEL = 5
+#: A sixth of the first high plane goes the fast way too: 7 % less time for 0.7 % more size, so
+#: that 3-D fields come to 1.01 to 1.02 of zlib level 5 and a published 2-D granule to 1.026.
+_FAST_PART = 6
 
 
 def deflate_planes(planes: PlaneArray) -> bytes:
@@ -32,8 +35,8 @@ def deflate_planes(planes: PlaneArray) -> bytes:
     Parameters
     ----------
     planes : ndarray of uint8, shape (itemsize, n), C-contiguous
-        Least significant bytes first. The lower half of the planes is encoded fast, the upper
-        half well; a single plane is encoded well.
+        Least significant bytes first. The lower half of the planes and a part of the next one
+        are encoded fast, the rest well; a single plane is encoded well.
 
     Returns
     -------
@@ -45,12 +48,14 @@ def deflate_planes(planes: PlaneArray) -> bytes:
     The bytes depend on the input and on the versions of ISA-L and libdeflate, not on threads.
     """
     n_low = planes.shape[0] // 2
+    n_fast = n_low * planes.shape[1] + (planes.shape[1] // _FAST_PART if n_low else 0)
+    plain = planes.reshape(-1).data
     parts: list[bytes | bytearray] = [_HEADER]
-    if n_low:
+    if n_fast:
         fast: Any = isal_zlib.compressobj(_ISAL_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-        parts += [fast.compress(planes[:n_low].data), fast.flush(zlib.Z_SYNC_FLUSH)]
-    parts.append(deflate.deflate_compress(planes[n_low:].reshape(-1).data, _LIBDEFLATE_LEVEL))
-    parts.append(deflate.adler32(planes.reshape(-1).data).to_bytes(4, "big"))
+        parts += [fast.compress(plain[:n_fast]), fast.flush(zlib.Z_SYNC_FLUSH)]
+    parts.append(deflate.deflate_compress(plain[n_fast:], _LIBDEFLATE_LEVEL))
+    parts.append(deflate.adler32(plain).to_bytes(4, "big"))
     return b"".join(parts)
 
 

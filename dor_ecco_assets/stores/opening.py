@@ -54,7 +54,7 @@ def open_product(
         combine="nested",
         concat_dim="time",
         data_vars="minimal",
-        coords="minimal",
+        coords="minimal",  # pyright: ignore[reportArgumentType] - the stub lacks the strings
         compat="override",
         join="override",
         combine_attrs="override",
