@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -36,7 +36,7 @@ class ComputeResource(dg.ConfigurableResource[Any]):
                 n_workers=min(self.workers, len(partitions)),
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=cast("str", None),  # no dashboard
+                dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",
             ) as cluster,
             Client(cluster) as client,
@@ -45,7 +45,7 @@ class ComputeResource(dg.ConfigurableResource[Any]):
                 make_in_worker,
                 partitions,
                 production=production,
-                key=key,
+                product=key,
                 policy=policy,
                 pure=False,
             )
@@ -60,12 +60,12 @@ def _workspace_of(production: Production) -> Workspace:
 
 
 def make_in_worker(
-    partition: str, *, production: Production, key: str, policy: Policy
+    partition: str, *, production: Production, product: str, policy: Policy
 ) -> Outcome | Failure:
     """Make one partition in a worker process."""
     from dor_ecco_assets.errors import DorEccoError
 
     try:
-        return _workspace_of(production).make(key, partition, policy)
+        return _workspace_of(production).make(product, partition, policy)
     except DorEccoError as error:
         return Failure(partition, error)

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from dor_ecco_assets.storage import Stat
 
+_SELECT = (
+    "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?"
+)
+_INSERT = "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?)"
+
 
 class Remembered:
     """Texts remembered by (kind, URI, size, stamp), such as the SHA-256 of an input file.
@@ -25,21 +30,12 @@ class Remembered:
         """The remembered text, worked out again only where size or stamp changed."""
         key = (kind, uri, stat.size, stat.stamp)
         with suppress(sqlite3.Error):  # a full or foreign disk: go on without a memory
-            row = (
-                self._open()
-                .execute(
-                    "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?",
-                    key,
-                )
-                .fetchone()
-            )
+            row = self._open().execute(_SELECT, key).fetchone()
             if row is not None:
                 return str(row[0])
         text = work_out()
         with suppress(sqlite3.Error), self._open() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?)", (*key, text)
-            )
+            database.execute(_INSERT, (*key, text))
         return text
 
     def __del__(self) -> None:

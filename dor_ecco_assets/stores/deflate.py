@@ -46,6 +46,8 @@ def deflate_planes(planes: PlaneArray) -> bytes:
     Notes
     -----
     The bytes depend on the input and on the versions of ISA-L and libdeflate, not on threads.
+    ISA-L has code of its own for each kind of processor; that all kinds give the same bytes is
+    not checked here.
     """
     n_low = planes.shape[0] // 2
     n_fast = n_low * planes.shape[1] + (planes.shape[1] // _FAST_PART if n_low else 0)
