@@ -5,7 +5,6 @@ decide what there is to show. Storage, inputs and secrets are looked up when a r
 """
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -16,13 +15,13 @@ from dor_ecco_assets.mapping.assets import mapping_assets, mapping_checks
 from dor_ecco_assets.settings import Compute, load_profile
 from resources.compute import ComputeResource
 from resources.io_managers import PublishingIOManager
-from resources.production import InputsResource, ProductionResource, StorageResource
+from resources.production import ProductionResource
 
 
 def build_definitions(
     profile: str | None = None,
     configs: str | None = None,
-    resources: Mapping[str, Any] | None = None,
+    production: ProductionResource | None = None,
     compute: Compute | None = None,
 ) -> dg.Definitions:
     """The code location.
@@ -33,8 +32,8 @@ def build_definitions(
         Name of a file in ``configs/profiles``; ``DOR_ECCO_PROFILE``, else ``laptop``.
     configs : str, optional
         The user's overlay of ``configs/``; ``DOR_ECCO_CONFIGS``.
-    resources : mapping, optional
-        Resources that take the place of the ones of the profile.
+    production : ProductionResource, optional
+        Names storage and inputs itself instead of looking them up when a run starts.
     compute : Compute, optional
         Takes the place of the profile's.
     """
@@ -48,24 +47,19 @@ def build_definitions(
             *ecco_assets(configs, chosen.backfill),
         ],
         asset_checks=[*grid_checks(configs), *mapping_checks(configs), *ecco_checks(configs)],
-        resources={
-            **_resources(profile, configs, compute or chosen.compute),
-            **(resources or {}),
-        },
+        resources=_resources(
+            production or ProductionResource.looked_up(profile, configs), compute or chosen.compute
+        ),
         executor=dg.in_process_executor,
     )
 
 
-def _resources(profile: str, configs: str | None, compute: Compute) -> dict[str, Any]:
-    storage, inputs = StorageResource(), InputsResource()
-    production = ProductionResource(
-        storage=storage, inputs=inputs, configs=configs, profile=profile
-    )
+def _resources(production: ProductionResource, compute: Compute) -> dict[str, Any]:
     workers = ComputeResource(mode=compute.mode, workers=compute.workers)
     io_manager = PublishingIOManager(production=production, compute=workers)
     return {
-        "storage": storage,
-        "inputs": inputs,
+        "storage": production.storage,
+        "inputs": production.inputs,
         "production": production,
         "compute": workers,
         "netcdf_io": io_manager,

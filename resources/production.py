@@ -45,6 +45,13 @@ class ProductionResource(dg.ConfigurableResource[Any]):
     configs: str | None = None
     profile: str | None = None
 
+    @classmethod
+    def looked_up(cls, profile: str | None, configs: str | None) -> "ProductionResource":
+        """The production whose places are found when a run starts."""
+        return cls(
+            storage=StorageResource(), inputs=InputsResource(), configs=configs, profile=profile
+        )
+
     def places(self) -> Places:
         """Absolute places of storage, inputs and instance."""
         return find_places(

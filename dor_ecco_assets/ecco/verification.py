@@ -64,11 +64,11 @@ def _value_problems(granule: xr.Dataset) -> list[str]:
             problems.append(f"{name} holds NaN")
     for name, variable in granule.data_vars.items():
         values = variable.values
+        low, high = variable.attrs.get("valid_min"), variable.attrs.get("valid_max")
         if np.isnan(values).all():
             problems.append(f"{name} holds no value")
-        elif (
-            np.nanmin(values) != variable.attrs["valid_min"]
-            or np.nanmax(values) != variable.attrs["valid_max"]
-        ):
+        elif low is None or high is None:
+            problems.append(f"{name} lacks valid_min or valid_max")
+        elif np.nanmin(values) != low or np.nanmax(values) != high:
             problems.append(f"{name} leaves valid_min to valid_max")
     return problems

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from dor_ecco_assets.storage import Stat
 
-_SELECT = (
-    "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?"
-)
+_SELECT = "SELECT text FROM remembered WHERE kind = ? AND uri = ? AND size = ? AND stamp = ?"
 _INSERT = "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?)"
 
 
