@@ -10,6 +10,7 @@ import typer
 from dor_ecco_assets.cli.common import say, show
 
 if TYPE_CHECKING:
+    from dor_ecco_assets.cli.running import Tally
     from dor_ecco_assets.settings import Places
     from dor_ecco_assets.storage import Storage
 
@@ -35,7 +36,7 @@ def demo(
     from dor_ecco_assets.samples.demo_inputs import prepare
 
     started = time.monotonic()
-    inputs = out.absolute() / "inputs"
+    inputs = out.absolute() / "data" / "inputs"
     allow_partial, wanted = prepare(inputs, data)
     places = Where(project=out, root=root, data=str(inputs)).places()
     tally = Tally()
@@ -58,11 +59,14 @@ def demo(
         as_json=False,
         title="Made",
     )
-    _tell(out, manifest, tally, time.monotonic() - started)
+    where = f"--project {out}" if root is None else f"--project {out} --root {root} --data {inputs}"
+    _tell(out, where, manifest, tally, time.monotonic() - started)
     report_failures(tally)
 
 
-def _tell(out: Path, manifest: list[dict[str, Any]], tally: Any, seconds: float) -> None:
+def _tell(
+    out: Path, where: str, manifest: list[dict[str, Any]], tally: "Tally", seconds: float
+) -> None:
     if tally.made:
         print(f"{len(tally.made)} made, {len(tally.skipped)} up to date, in {seconds:.0f} s")
     elif not tally.failures:
@@ -74,7 +78,8 @@ def _tell(out: Path, manifest: list[dict[str, Any]], tally: Any, seconds: float)
     if granules:
         line = granules[0]["open_with"].replace('"', "'")
         print(f'Open one:  uv run python -c "{line}; print(ds)"')
-    print(f"See the graph, the partitions and the previews:  uv run dor-ecco ui --project {out}")
+    print(f"See the graph, the partitions and the previews:  uv run dor-ecco ui {where}")
+    print(f"Ask what is out of date, and why:  uv run dor-ecco stale {where}")
 
 
 def write_manifest(places: "Places", path: Path) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ def _storage(storage: "Storage") -> Iterator[Finding]:
         yield "conditional writes", "good", "create-only is honoured", ""
     if isinstance(storage, Directory):
         free_gb = shutil.disk_usage(storage.root).free / 1e9
-        state = "good" if free_gb > LITTLE_SPACE_GB else "little"
+        state = "good" if free_gb > LITTLE_SPACE_GB else "note"
         mend = "" if state == "good" else "free space or choose another root by DOR_ECCO_ROOT"
         yield "disk space", state, f"{free_gb:.1f} GB free", mend
     else:
@@ -142,7 +142,7 @@ def _cors(storage: Any) -> Iterator[Finding]:
     try:
         rules = client.get_bucket_cors(Bucket=storage.bucket)["CORSRules"]
     except (ClientError, BotoCoreError):
-        yield "CORS", "little", "no rules", "needed only where a web page reads from this bucket"
+        yield "CORS", "note", "no rules", "needed only where a web page reads from this bucket"
     else:
         yield "CORS", "good", f"{len(rules)} rules", ""
 
@@ -158,7 +158,7 @@ def _inputs(inputs: "Storage") -> Iterator[Finding]:
         else:
             yield (
                 f"inputs {name}",
-                "little",
+                "note",
                 f"none in {inputs.uri}",
                 f"`dor-ecco inputs fetch {name}`, or name their folder by --data",
             )

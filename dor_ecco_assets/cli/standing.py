@@ -15,6 +15,14 @@ from dor_ecco_assets.cli.common import (
     show,
 )
 
+#: Rows and reasons that a table for people shows; `why` and ``--json`` give all.
+LONGEST_TABLE, MOST_REASONS = 40, 2
+
+
+def _shortened(reasons: list[str]) -> str:
+    more = len(reasons) - MOST_REASONS
+    return "; ".join(reasons[:MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+
 
 def stale(
     line: Annotated[str | None, typer.Argument(help="Line or product; all by default.")] = None,
@@ -49,7 +57,11 @@ def stale(
         return
     show(counts, as_json=False)
     if rows:
-        show(rows, as_json=False, title="Out of date")
+        for row in rows:
+            row["why"] = _shortened(row["why"].split("; "))
+        show(rows[:LONGEST_TABLE], as_json=False, title="Out of date")
+    if len(rows) > LONGEST_TABLE:
+        print(f"and {len(rows) - LONGEST_TABLE} more; --json lists them all")
 
 
 def why(

@@ -7,7 +7,7 @@ from typing import Any
 from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset, Grid, Grouping, load_catalogue
 from dor_ecco_assets.ecco.model_output import missing_input, record_key
 from dor_ecco_assets.ecco.names import short_name
-from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, ModelClock
+from dor_ecco_assets.ecco.times import Frequency, ModelClock
 from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.lineage.product import (
     Content,
@@ -67,7 +67,7 @@ def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
         make=partial(_make, dataset, catalogue),
         partitioning=_partitioning(catalogue.clock, frequency),
         upstream=(source,) if grid == "native" else (source, *target),
-        inputs=partial(_inputs, catalogue, dataset),
+        inputs=partial(_inputs, catalogue.clock, dataset, _places(catalogue, dataset)),
         require=partial(_require, catalogue, dataset),
         config=partial(granule_config, catalogue, dataset),
         external=(MODEL_OUTPUT,),
@@ -83,7 +83,8 @@ def _make(dataset: Dataset, catalogue: Catalogue, task: Task) -> Content:
 
 @lru_cache(maxsize=8)
 def _partitioning(clock: ModelClock, frequency: Frequency) -> Partitioning:
-    return Partitioning(_KINDS[frequency], tuple(clock.partition_keys(frequency)))
+    keys = tuple(clock.partition_keys(frequency))  # says why where a frequency has none
+    return Partitioning(_KINDS[frequency], keys)
 
 
 def source_fields(catalogue: Catalogue, dataset: Dataset) -> list[str]:
@@ -93,36 +94,55 @@ def source_fields(catalogue: Catalogue, dataset: Dataset) -> list[str]:
 
 
 def _inputs(
-    catalogue: Catalogue, dataset: Dataset, storage: Readable, partition: str
+    clock: ModelClock,
+    dataset: Dataset,
+    places: list[tuple[str, tuple[str, ...]]],
+    inputs: Readable,
+    partition: str,
 ) -> Mapping[str, str | None]:
     """The ``.data`` and ``.meta`` of every model field, by file name; None where there is none."""
-    step = catalogue.clock.step_of(partition, dataset.frequency)
+    known = _steps(clock, dataset.frequency)
+    step = known.get(partition) or clock.step_of(partition, dataset.frequency)
     found: dict[str, str | None] = {}
-    for field in source_fields(catalogue, dataset):
-        for key in _candidates(catalogue, dataset.frequency, field, step):
-            if storage.stat(f"{key}.data") is not None or storage.stat(f"{key}.meta") is not None:
+    for field, folders in places:
+        name = f"{field}_{dataset.period}.{step:010d}"
+        data, meta = f"{name}.data", f"{name}.meta"
+        for folder in folders:
+            here = {
+                file: folder + file if inputs.stat(folder + file) is not None else None
+                for file in (data, meta)
+            }
+            if here[data] or here[meta]:
                 break
         else:
-            key = ""
-        name = record_key(field, dataset.period, step).rpartition("/")[2]
-        for ending in ("data", "meta"):
-            there = key and storage.stat(f"{key}.{ending}") is not None
-            found[f"{name}.{ending}"] = f"{key}.{ending}" if there else None
+            here = {data: None, meta: None}
+        found |= here
     return found
 
 
-def _candidates(catalogue: Catalogue, frequency: Frequency, field: str, step: int) -> list[str]:
-    """Where a record may lie: in the usual folders, or flat in the version's or inputs' folder."""
-    period = FREQUENCIES[frequency].periods[0]
-    usual = record_key(field, period, step, version=catalogue.release.version)
-    name = usual.rpartition("/")[2]
-    return [usual, f"{catalogue.release.version}/{name}", name]
+@lru_cache(maxsize=8)
+def _steps(clock: ModelClock, frequency: Frequency) -> dict[str, int]:
+    """Step of every partition, worked out once: a walk of all of them asks for each."""
+    return {key: clock.step_of(key, frequency) for key in clock.partition_keys(frequency)}
+
+
+def _places(catalogue: Catalogue, dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:
+    """Every model field with the folders where its records may lie, the usual one first."""
+    version = catalogue.release.version
+    return [
+        (field, (_usual_folder(field, dataset, version), f"{version}/", ""))
+        for field in source_fields(catalogue, dataset)
+    ]
+
+
+def _usual_folder(field: str, dataset: Dataset, version: str) -> str:
+    return record_key(field, dataset.period, 0, version=version).rpartition("/")[0] + "/"
 
 
 def _require(
     catalogue: Catalogue,
     dataset: Dataset,
-    storage: Readable,
+    inputs: Readable,
     partition: str,
     keys: Mapping[str, str | None],
     allow_partial: bool,
@@ -136,8 +156,8 @@ def _require(
     if allow_partial and present:
         return
     field = absent[0].partition(f"_{dataset.period}.")[0]
-    key = _candidates(catalogue, dataset.frequency, field, step)[0]
-    first = missing_input(storage, key, catalogue.clock)
+    key = record_key(field, dataset.period, step, version=catalogue.release.version)
+    first = missing_input(inputs, key, catalogue.clock)
     others = f"; {len(absent) - 1} more fields are missing too" if len(absent) > 1 else ""
     partly = "; --allow-partial makes the granule of those that are there" if present else ""
     raise InputMissing(f"{first.message}{others}{partly}", code=first.code)

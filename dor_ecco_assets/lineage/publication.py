@@ -19,12 +19,16 @@ from dor_ecco_assets.lineage.quarantine import quarantine_key
 from dor_ecco_assets.lineage.record import (
     Record,
     partition_label,
+    partition_path,
     read_record,
     record_key,
     write_record,
 )
 from dor_ecco_assets.storage import Storage
 from dor_ecco_assets.storage.base import digest_of_path
+
+#: Keys of bytes whose record is about to go, while they are removed.
+WITHDRAWN = ".withdrawn"
 
 
 @dataclass(frozen=True)
@@ -135,21 +139,30 @@ def publish(
 def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") -> None:
     """Make one partition invisible: its record goes first, then its bytes.
 
+    Where those lie is noted before the record goes, so that the next writer of the partition
+    removes them if this one is ended in between.
+
     Parameters
     ----------
     keep : str, optional
         Key whose bytes stay, because they are about to be replaced in one step.
     """
+    note = f"{WITHDRAWN}/{asset}/{partition_path(partition)}"
     try:
         record = read_record(storage, asset, partition)
     except OutputCorrupt:
+        record = None
         storage.delete(record_key(asset, partition))
+    if record is not None:
+        if record.uri != keep:
+            storage.put(note, record.uri.encode(), partition_label(asset, partition))
+        storage.delete(record_key(asset, partition))
+    left = storage.read(note)
+    if left is None:
         return
-    if record is None:
-        return
-    storage.delete(record_key(asset, partition))
-    if record.uri != keep:
-        storage.delete(record.uri)
+    if left.decode() != keep:
+        storage.delete(left.decode())
+    storage.delete(note)
 
 
 def peak_memory_mb() -> float:

@@ -26,6 +26,7 @@ from dor_ecco_assets.errors import (
 from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
 from dor_ecco_assets.lineage.product import Product, RunSettings, Task
 from dor_ecco_assets.lineage.publication import (
+    WITHDRAWN,
     Outcome,
     Stopwatch,
     claim_name,
@@ -33,7 +34,12 @@ from dor_ecco_assets.lineage.publication import (
     publish,
 )
 from dor_ecco_assets.lineage.quarantine import FOLDER as QUARANTINE
-from dor_ecco_assets.lineage.quarantine import read_quarantined, set_aside
+from dor_ecco_assets.lineage.quarantine import (
+    Quarantined,
+    quarantine_key,
+    read_quarantined,
+    set_aside,
+)
 from dor_ecco_assets.lineage.record import FOLDER, Record, parse_record, read_record, record_key
 from dor_ecco_assets.lineage.remembered import Remembered
 from dor_ecco_assets.storage import Directory, Stat, Storage
@@ -46,6 +52,8 @@ log = logging.getLogger("dor_ecco_assets.lineage")
 
 #: Checksums of the raw inputs, if somebody put them beside the inputs.
 MANIFEST = "MANIFEST.sha256"
+
+NO_INPUT = "no input has arrived"
 
 Standing = Literal["up to date", "stale", "absent", "waiting", "quarantined"]
 
@@ -179,17 +187,25 @@ class Workspace:
         """How one partition stands, without making or opening anything."""
         ingredients = self.ingredients(key, partition)
         record = read_record(self.storage, key, partition)
-        return self._judge(self.product(key), ingredients, record)
+        note = read_quarantined(self.storage, key, partition)
+        return self._judge(self.product(key), ingredients, record, note)
 
     def states(self, key: str) -> Iterator[State]:
         """How every partition of one product stands, in partition order."""
         product = self.product(key)
-        prefix = f"{FOLDER}/{key}"
-        stamps = dict(self.storage.list(prefix))
+        stamps = dict(self.storage.list(f"{FOLDER}/{key}"))
+        noted = {name for name, _ in self.storage.list(f"{QUARANTINE}/{key}")}
         for partition in product.partitioning.keys:
             name = record_key(key, partition)
+            keys = product.inputs(self._listed_inputs, partition)
+            if name not in stamps and keys and not any(keys.values()):
+                yield State(key, partition, "waiting", (NO_INPUT,))
+                continue
             record = self._remembered_record(name, stamps[name]) if name in stamps else None
-            yield self._judge(product, self.ingredients(key, partition), record)
+            note = None
+            if quarantine_key(key, partition) in noted:
+                note = read_quarantined(self.storage, key, partition)
+            yield self._judge(product, self.ingredients(key, partition), record, note)
 
     def _remembered_record(self, name: str, stat: Stat) -> Record | None:
         def text() -> str:
@@ -201,22 +217,28 @@ class Workspace:
             found = self.remembered.recall("record", self.storage.locate(name), stat, text)
         return parse_record(found.encode(), name) if found else None
 
-    def _judge(self, product: Product, wanted: Ingredients, record: Record | None) -> State:
+    def _judge(
+        self,
+        product: Product,
+        wanted: Ingredients,
+        record: Record | None,
+        note: Quarantined | None,
+    ) -> State:
+        fingerprint = wanted.fingerprint()
+
         def state(standing: Standing, *reasons: str) -> State:
             return State(product.key, wanted.partition, standing, reasons)
 
-        if record is not None and record.fingerprint == wanted.fingerprint():
+        if record is not None and record.fingerprint == fingerprint:
             if is_there(self.storage, record, verify=False):
                 return state("up to date")
             return state("stale", f"{record.uri} is gone or has another size than recorded")
-        note = read_quarantined(self.storage, product.key, wanted.partition)
-        if note is not None and note.fingerprint == wanted.fingerprint():
+        if note is not None and note.fingerprint == fingerprint:
             return state("quarantined", f"{note.code} since {note.time}: {note.reason}")
         if record is not None:
-            found = differences(record.details["ingredients"], wanted.for_record())
-            return state("stale", *found)
-        if wanted.inputs and all(digest is None for digest in wanted.inputs.values()):
-            return state("waiting", "no input has arrived")
+            return state("stale", *differences(record.details["ingredients"], wanted.for_record()))
+        if wanted.inputs and not any(wanted.inputs.values()):
+            return state("waiting", NO_INPUT)
         return state("absent", "never made")
 
     # Making partitions
@@ -361,7 +383,8 @@ class Workspace:
     def sweep(self, key: str) -> list[str]:
         """Remove what killed writers of this product left behind."""
         line = self.product(key).line
-        folders = (line, key, f"{FOLDER}/{key}", f"{QUARANTINE}/{key}")
+        hidden = (FOLDER, QUARANTINE, WITHDRAWN)
+        folders = (line, key, *(f"{folder}/{key}" for folder in hidden))
         return [path for folder in folders for path in self.storage.sweep(folder, claims=line)]
 
 

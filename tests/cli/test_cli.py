@@ -173,7 +173,7 @@ def test_doctor_examines_an_object_store(cli, s3_environment, bucket):  # noqa: 
         for r in json.loads(cli("doctor", "--json", "--root", f"s3://{bucket}/d").stdout)
     }
     assert rows["conditional writes"]["state"] == "good"
-    assert rows["CORS"]["state"] == "little"
+    assert rows["CORS"]["state"] == "note"
     refused = cli("doctor", "--json", "--root", "s3://no-such-bucket-here/d", code=1)
     assert "check the bucket's name" in refused.stdout
 
