@@ -9,10 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from dor_ecco_assets.errors import ConfigurationError
 
@@ -145,19 +146,31 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     return f"unknown key {place!r}; {hint}"
 
 
-def _known_keys(model: Any, place: tuple[int | str, ...]) -> list[str]:
-    """Keys that the model allows at a place inside it."""
+def _known_keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """Keys that a model allows at a place inside it."""
     for step in place:
-        if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
-            model = model.model_fields[str(step)].annotation
-        while not (isinstance(model, type) and issubclass(model, BaseModel)):
-            inner = [
-                kind for kind in getattr(model, "__args__", ()) if kind not in (str, type(None))
-            ]
-            if not inner:
-                return []
-            model = inner[0]
-    return sorted(model.model_fields)
+        kind = _unwrapped(kind)
+        if _is_model(kind):
+            kind = kind.model_fields[str(step)].annotation if step in kind.model_fields else None
+        else:  # dict[str, X] or list[X]: what lies at a key or index is the last argument
+            kind = (getattr(kind, "__args__", None) or (None,))[-1]
+    kind = _unwrapped(kind)
+    return sorted(kind.model_fields) if _is_model(kind) else []
+
+
+def _unwrapped(kind: Any) -> Any:
+    """What an optional type or a root model holds."""
+    while True:
+        if _is_model(kind) and issubclass(kind, RootModel):
+            kind = kind.model_fields["root"].annotation
+        elif getattr(kind, "__origin__", None) is Union or isinstance(kind, UnionType):
+            kind = next(inner for inner in kind.__args__ if inner is not type(None))
+        else:
+            return kind
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 @dataclass(frozen=True)
