@@ -8,7 +8,8 @@ import pytest
 from dor_ecco_assets.definitions import build_definitions
 from dor_ecco_assets.lineage.product import Partitioning
 from dor_ecco_assets.lineage.record import recorded_partitions
-from dor_ecco_assets.storage import Directory
+from dor_ecco_assets.settings import Place
+from dor_ecco_assets.storage import Stat, open_storage
 from partitions import partitions_of
 from resources.production import InputsResource, ProductionResource, StorageResource
 from tests.cli.production import make_project
@@ -20,9 +21,10 @@ KEY = dg.AssetKey(SSH.split("/"))
 class Location:
     """The code location on one project folder and an instance in memory."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, root: str) -> None:
         self.project = project
-        storage = StorageResource(root=str(project / "data"))
+        storage = StorageResource(root=root)
+        self.storage = open_storage(Place(root=root))
         inputs = InputsResource(root=str(project / "data/inputs"))
         production = ProductionResource(storage=storage, inputs=inputs)
         self.defs = build_definitions(production=production)
@@ -49,12 +51,20 @@ class Location:
         return self.instance.get_materialized_partitions(KEY)
 
     def recorded(self) -> list[str]:
-        return list(recorded_partitions(Directory(self.project / "data"), SSH))
+        return list(recorded_partitions(self.storage, SSH))
+
+    def granules(self) -> dict[str, Stat]:
+        return {key: stat for key, stat in self.storage.list("ecco") if key.endswith(".nc")}
 
 
-@pytest.fixture
-def location(tmp_path):
-    place = Location(make_project(tmp_path))
+@pytest.fixture(params=["directory", "s3"])
+def location(request, tmp_path):
+    project = make_project(tmp_path)
+    root = str(project / "data")
+    if request.param == "s3":
+        request.getfixturevalue("s3_environment")
+        root = f"s3://{request.getfixturevalue('bucket')}/production"
+    place = Location(project, root)
     yield place
     place.instance.dispose()
 
@@ -112,11 +122,12 @@ def test_a_run_makes_what_it_needs_and_says_what_it_made(location):
 
 def test_a_second_run_does_nothing_and_says_so(location):
     location.run(SSH, partitions=("1992-01", "1992-02"))
-    files = {p: p.stat().st_mtime_ns for p in (location.project / "data/ecco").rglob("*.nc")}
+    files = location.granules()
+    assert len(files) == 2
     result = location.run(SSH, partitions=("1992-01", "1992-02"))
     assert result.success
     assert metadata_of(result, "1992-02")["up_to_date"] is True
-    assert {p: p.stat().st_mtime_ns for p in files} == files
+    assert location.granules() == files
     forced = location.run(SSH, partitions=("1992-01", "1992-01"), force=True)
     assert metadata_of(forced, "1992-01")["up_to_date"] is False
 
