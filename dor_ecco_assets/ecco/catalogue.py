@@ -1,5 +1,6 @@
 """The ECCO catalogue as values: release, variables, groupings, coordinates (``configs/ecco``)."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -145,14 +146,60 @@ class Catalogue:
     coordinates: Coordinates
 
     def __post_init__(self) -> None:
+        for name, variable in self.variables.items():
+            if variable.components is not None:
+                self._check_components(name, variable.components)
         for grouping in self.groupings:
-            for name in (*grouping.native, *grouping.latlon):
-                if name not in self.variables:
-                    raise ConfigurationError(
-                        f"ecco/groupings.yaml: {grouping.stem} names {name}, which "
-                        "ecco/variables.yaml does not describe; add it there or correct the name",
-                        code="UnknownField",
-                    )
+            self._check_grouping(grouping)
+        stems = [grouping.stem for grouping in self.groupings]
+        for stem in sorted({stem for stem in stems if stems.count(stem) > 1}):
+            raise ConfigurationError(
+                f"ecco/groupings.yaml: {stem} is described twice; keep one of the two",
+                code="DuplicateGrouping",
+            )
+
+    def _check_components(self, name: str, components: Components) -> None:
+        """The pair must lie where its `points` say, or turning it would mix up positions."""
+        wanted: tuple[Location, Location] = (
+            ("U", "V") if components.points == "faces" else ("C", "C")
+        )
+        for field, location in zip((components.x, components.y), wanted, strict=True):
+            self._check_known(field, f"ecco/variables.yaml: components of {name}")
+            found = self.variables[field].location
+            if found != location:
+                raise ConfigurationError(
+                    f"ecco/variables.yaml: components of {name} are on {components.points}, so "
+                    f"{field} must have location {location}, found {found}; correct one of the two",
+                    code="LocationMismatch",
+                )
+
+    def _check_grouping(self, grouping: Grouping) -> None:
+        where = f"ecco/groupings.yaml: {grouping.stem}"
+        for name in (*grouping.native, *grouping.latlon):
+            self._check_known(name, where)
+        for name in grouping.latlon:
+            if self.variables[name].location in ("U", "V"):
+                raise ConfigurationError(
+                    f"{where} maps {name}, which lies on cell edges, to the lat-lon grid; name "
+                    "variables there that have `components`, which are turned at cell centres",
+                    code="LocationMismatch",
+                )
+        for frequency in grouping.frequencies:
+            if frequency not in self.release.frequencies:
+                raise ConfigurationError(
+                    f"{where} has frequency {frequency}, which ecco/release.yaml does not "
+                    f"describe; it has {', '.join(self.release.frequencies)}",
+                    code="UnknownFrequency",
+                )
+
+    def _check_known(self, name: str, where: str) -> None:
+        if name not in self.variables:
+            near = difflib.get_close_matches(name, self.variables, n=1)
+            hint = f"did you mean {near[0]}?" if near else "add it there or correct the name"
+            raise ConfigurationError(
+                f"{where} names {name}, which ecco/variables.yaml does not describe; {hint}",
+                code="UnknownField",
+            )
 
     @cached_property
     def clock(self) -> ModelClock:
@@ -200,9 +247,14 @@ class Dataset:
         return FREQUENCIES[self.frequency].periods[0]
 
     def has_sources(self, catalogue: Catalogue, name: str, keys: Mapping[str, str | None]) -> bool:
-        """Whether every model field of one variable is among the inputs `keys`, by file name."""
+        """Whether every model field of one variable is among the inputs `keys`, by file name.
+
+        What counts is the ``.data``; one without its ``.meta`` is an error, not an absent field.
+        """
         found = {
-            file.rpartition(f"_{self.period}.")[0] for file, key in keys.items() if key is not None
+            file.rpartition(f"_{self.period}.")[0]
+            for file, key in keys.items()
+            if key is not None and file.endswith(".data")
         }
         return set(catalogue.sources(name)) <= found
 

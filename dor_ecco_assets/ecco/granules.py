@@ -360,9 +360,10 @@ def granule_encoding(granule: xr.Dataset, grid: Grid) -> dict[str, dict[str, Any
 
 def _mean(variable: xr.DataArray, grid: xr.Dataset) -> float:
     """Mean over wet cells weighted by area: a number a reader recognises."""
-    values = variable.values[0].astype(np.float64)
+    values = variable.values[0]
     if (values.ndim > 2 and "tile" not in variable.dims) or values.ndim > 3:
         values = values[0]
+    values = values.astype(np.float64)  # of one level: all of them would be the granule again
     if "tile" in variable.dims:
         area = grid["rA"].values
     else:

@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 #: Blue through white to red, for fields around zero; dark blue through green to yellow for others.
 _DIVERGING = ((36, 62, 140), (116, 160, 210), (247, 247, 247), (226, 140, 110), (150, 30, 45))
 _SEQUENTIAL = ((48, 18, 90), (50, 85, 140), (32, 145, 140), (95, 200, 95), (250, 230, 40))
-_LAND = (190, 186, 178)
+_LAND, _OUTSIDE = (190, 186, 178), (255, 255, 255)
+_N_COLOURS = 254
 _LARGEST = 360
 
 
 def field_preview(field: NDArray[Any]) -> bytes:
-    """A PNG of a field with rows from south to north; NaN is land.
+    """A PNG of a field with rows from south to north; NaN is land, infinity is off the map.
 
     Parameters
     ----------
     field : ndarray, shape (y, x)
         Drawn between its 2nd and 98th percentile, or symmetrically about zero where it has both
-        signs.
+        signs; land is grey, what is off the map transparent.
 
     Returns
     -------
@@ -37,17 +38,18 @@ def field_preview(field: NDArray[Any]) -> bytes:
     if diverging:
         low, high = -max(-low, high), max(-low, high)
     scaled = (np.where(wet, seen, low) - low) / (high - low if high > low else 1.0)
-    index = np.where(wet, 1 + np.clip(scaled * 254, 0, 254), 0).astype(np.uint8)
+    colour = 2 + np.clip(scaled * (_N_COLOURS - 1), 0, _N_COLOURS - 1)
+    index = np.where(wet, colour, np.isinf(seen)).astype(np.uint8)
     picture = Image.fromarray(index, mode="P")
-    picture.putpalette([*_LAND, *_ramp(_DIVERGING if diverging else _SEQUENTIAL)])
+    picture.putpalette([*_LAND, *_OUTSIDE, *_ramp(_DIVERGING if diverging else _SEQUENTIAL)])
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG", optimize=True, transparency=1)
     return file.getvalue()
 
 
 def _ramp(anchors: tuple[tuple[int, int, int], ...]) -> list[int]:
-    """255 colours between the anchors, as a palette's flat list."""
-    where = np.linspace(0, len(anchors) - 1, 255)
+    """Colours between the anchors, as a palette's flat list."""
+    where = np.linspace(0, len(anchors) - 1, _N_COLOURS)
     places = range(len(anchors))
     channels = [np.interp(where, places, channel) for channel in zip(*anchors, strict=True)]
     return np.stack(channels, axis=1).round().astype(int).ravel().tolist()
@@ -64,10 +66,10 @@ def globe_of_tiles(tiles: NDArray[Any]) -> NDArray[Any]:
     -------
     ndarray, shape (4 L, 4 L)
         Four sectors side by side from the south, tiles 7 to 12 turned so that north is up, the
-        Arctic cap above the second sector; NaN elsewhere.
+        Arctic cap above the second sector, whose northern edge it continues; infinity elsewhere.
     """
     side = tiles.shape[-1]
-    globe = np.full((4 * side, 4 * side), np.nan, tiles.dtype)
+    globe = np.full((4 * side, 4 * side), np.inf, tiles.dtype)
     for sector, members in enumerate(((0, 1, 2), (3, 4, 5), (9, 8, 7), (12, 11, 10))):
         for row, tile in enumerate(members):
             # Tiles 7 to 12 run southward in i and eastward in j: rows must become -i.

@@ -3,6 +3,7 @@
 Tests that only read share `made_sample`; those that spoil something take an `own_sample`.
 """
 
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -76,11 +77,14 @@ def _made_sample(folder: Path) -> Production:
 def own_sample(
     factory: pytest.TempPathFactory, folder: Path, *, configs: Path | None = None
 ) -> Production:
-    """A copy of the sample's inputs and of its grids and factors, no granule made."""
+    """A copy of the sample's inputs and of its grids and factors, no granule made.
+
+    What was made is linked, as nothing that is published is ever changed in place.
+    """
     made = made_sample(factory)
     shutil.copytree(inputs_of(made), folder / "inputs")
     for name in ("grids", "mapping", ".records/grids", ".records/mapping"):
-        shutil.copytree(root_of(made) / name, folder / "root" / name)
+        shutil.copytree(root_of(made) / name, folder / "root" / name, copy_function=os.link)
     return production(folder / "root", folder / "inputs", configs=configs)
 
 
