@@ -47,7 +47,8 @@ def open(  # noqa: A001 - the name that users of xarray look for
     from dor_ecco_assets.storage import open_storage
     from dor_ecco_assets.stores.opening import open_product, open_published
 
-    if "://" in key_or_uri or Path(key_or_uri).exists():
+    store = ".zarr" in key_or_uri and Path(key_or_uri).exists()
+    if "://" in key_or_uri or store or Path(key_or_uri).is_file():
         return open_published(key_or_uri)
     wanted = [partition] if isinstance(partition, str) else partition
     return open_product(open_storage(find_places().root), key_or_uri, wanted)

@@ -16,7 +16,12 @@ from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset, Grid, Variable
 from dor_ecco_assets.ecco.metadata import coordinate_attributes, global_attributes
 from dor_ecco_assets.ecco.model_output import read_record
 from dor_ecco_assets.ecco.names import GranuleName, granule_name, native_label, short_name
-from dor_ecco_assets.ecco.quality import non_finite_in_wet, non_zero_on_land, outside_range
+from dor_ecco_assets.ecco.quality import (
+    is_constant,
+    non_finite_in_wet,
+    non_zero_on_land,
+    outside_range,
+)
 from dor_ecco_assets.ecco.times import (
     FREQUENCIES,
     ModelClock,
@@ -128,6 +133,8 @@ def _content(
         details["missing_variables"] = missing
     if reader.on_land:
         details["values_on_land"] = reader.on_land
+    if reader.constant:
+        details["constant_fields"] = reader.constant
     preview = None
     if dataset.frequency != "AVG_DAY":  # 9,497 days of pictures would fill the event log
         preview = lambda: _picture(granule[first], dataset.grid)  # noqa: E731
@@ -143,6 +150,7 @@ class _Fields:
         self._task, self._grid, self._catalogue, self._dataset = task, grid, catalogue, dataset
         self._turned: dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]] = {}
         self.on_land: dict[str, int] = {}
+        self.constant: list[str] = []
 
     def read(self, name: str) -> NDArray[Any]:
         """One model field as tiles, checked against the wet mask of its points."""
@@ -215,6 +223,8 @@ class _Fields:
             )
         if land.cells:
             self.on_land[name] = land.cells
+        if is_constant(field, wet):
+            self.constant.append(name)
         if variable.valid_range is not None:
             low, high = variable.valid_range
             found = outside_range(field, wet, low=low, high=high)

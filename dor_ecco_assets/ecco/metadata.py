@@ -94,7 +94,8 @@ def global_attributes(
         attributes["mapping_factors_fingerprint"] = task.upstream_fingerprints[
             "mapping/llc90_to_latlon_0p50deg"
         ]
-        attributes["vector_source"] = "rotate"
+        if any(catalogue.variables[str(name)].components for name in granule.data_vars):
+            attributes["vector_source"] = "rotate"
     return dict(sorted(attributes.items(), key=lambda item: item[0].lower()))
 
 
@@ -128,8 +129,9 @@ def _keywords(granule: xr.Dataset, catalogue: Catalogue) -> str:
 
 
 def _source_files(task: Task) -> str:
-    """Names of the model files a granule was made from."""
-    return ", ".join(sorted(name for name, key in task.input_keys.items() if key is not None))
+    """Names and sizes of the model files a granule was made from."""
+    found = {name: task.inputs.stat(key) for name, key in task.input_keys.items() if key}
+    return ", ".join(f"{name} ({stat.size} bytes)" for name, stat in sorted(found.items()) if stat)
 
 
 def _content_hash(granule: xr.Dataset) -> str:

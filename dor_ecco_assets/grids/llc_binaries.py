@@ -138,8 +138,7 @@ def missing_meta(source: Readable, key: str) -> InputMissing:
     """Say that a ``.data`` file, whose key without extension is given, lacks its description."""
     return InputMissing(
         f"{source.locate(f'{key}.data')} has no description, {source.locate(f'{key}.meta')} is "
-        f"missing; bring it, or for a record of model output state its shape and precision by "
-        f"assume=assumed_meta(side=..., levels=..., precision=...)",
+        f"missing; bring it, or write it: shape and precision as MITgcm states them",
         code="MissingMeta",
     )
 

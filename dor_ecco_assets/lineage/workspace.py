@@ -52,6 +52,7 @@ log = logging.getLogger("dor_ecco_assets.lineage")
 
 #: Checksums of the raw inputs, if somebody put them beside the inputs.
 MANIFEST = "MANIFEST.sha256"
+MANIFEST_MISMATCH = "ChecksumMismatch"
 
 NO_INPUT = "no input has arrived"
 
@@ -68,7 +69,7 @@ class State:
     standing : {"up to date", "stale", "absent", "waiting", "quarantined"}
         "waiting" is absent with no input to make it from yet.
     reasons : tuple of str
-        Why it is not up to date.
+        Why it is not up to date; what it lacks, if it is and was made of incomplete input.
     """
 
     product: str
@@ -231,7 +232,8 @@ class Workspace:
 
         if record is not None and record.fingerprint == fingerprint:
             if is_there(self.storage, record, verify=False):
-                return state("up to date")
+                missing = record.details.get("missing_variables", [])
+                return state("up to date", *(f"without {name}" for name in missing))
             return state("stale", f"{record.uri} is gone or has another size than recorded")
         if note is not None and note.fingerprint == fingerprint:
             return state("quarantined", f"{note.code} since {note.time}: {note.reason}")
@@ -305,7 +307,9 @@ class Workspace:
         if record is not None and current and is_there(self.storage, record, verify=policy.verify):
             return Outcome(wanted.partition, record, skipped=True)
         note = read_quarantined(self.storage, product.key, wanted.partition)
-        if note is not None and note.fingerprint == wanted.fingerprint():
+        # What a checksum manifest says is no ingredient, and comparing again costs nothing.
+        known = note is not None and note.code != MANIFEST_MISMATCH
+        if note is not None and known and note.fingerprint == wanted.fingerprint():
             raise InputUnusable(
                 f"{note.reason} (quarantined since {note.time}, unchanged since)",
                 code=note.code,
@@ -345,7 +349,7 @@ class Workspace:
                     f"{self.inputs.locate(key)} has sha256 {str(self._identity(key))[:12]}, "
                     f"expected {str(expected)[:12]} as {self.inputs.locate(MANIFEST)} states; "
                     "fetch it again",
-                    code="ChecksumMismatch",
+                    code=MANIFEST_MISMATCH,
                     uri=self.inputs.locate(key),
                 )
 

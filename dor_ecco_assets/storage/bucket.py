@@ -488,6 +488,8 @@ class _Claim:
         if self.host != socket.gethostname():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) > 1.0
+            process = psutil.Process(self.pid)
+            ended = process.status() == psutil.STATUS_ZOMBIE  # its parent has yet to look
+            return ended or abs(process.create_time() - self.process_started) > 1.0
         except psutil.NoSuchProcess:
             return True

@@ -101,7 +101,7 @@ def test_a_missing_record_names_its_date_its_folder_and_the_steps_that_are_there
 def test_a_missing_meta_may_be_replaced_by_an_assumed_one(source):
     tiles = write_month(source)
     (source.root / f"{KEY}.meta").unlink()
-    with pytest.raises(InputMissing, match="assumed_meta") as error:
+    with pytest.raises(InputMissing, match="has no description") as error:
         read_record(source, KEY, side=SIDE)
     assert error.value.code == "MissingMeta"
     assert f"{KEY}.meta" in str(error.value)

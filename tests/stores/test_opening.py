@@ -116,11 +116,6 @@ def test_a_key_is_found_from_within_the_root_too(here, monkeypatch):
         assert found.sizes["tile"] == 13
 
 
-@pytest.mark.xfail(
-    reason="dor_ecco_assets.open takes a folder that is named as a key for a published file",
-    raises=OSError,
-    strict=True,
-)
 def test_a_key_that_is_also_a_folder_here_is_a_key(here, monkeypatch):
     monkeypatch.chdir(root_of(here))
     with dor_ecco_assets.open(SSH_NATIVE, "1992-01") as found:
