@@ -30,7 +30,9 @@ class Place(Strict):
     """Where bytes lie: a local directory or an S3 URL, and how to reach it."""
 
     root: str | None = Field(None, description="local directory or s3://bucket/prefix")
-    endpoint: str | None = Field(None, description="URL of an S3 service that is not AWS")
+    endpoint: str | None = Field(
+        None, pattern="^https?://[^/]+", description="URL of an S3 service that is not AWS"
+    )
     region: str | None = None
     path_style: bool = Field(True, description="bucket in the path, not in the host name")
     anonymous: bool = Field(False, description="send unsigned requests")
@@ -242,8 +244,10 @@ def find_places(
 
 
 def _inputs_place(chosen: Profile, data: str, raw: str | None, base: Path) -> Place:
-    if raw is None:  # beside the data, reached as the data are
-        return chosen.storage.model_copy(update={"root": f"{data.rstrip('/')}/inputs"})
+    beside = f"{data.rstrip('/')}/inputs"
+    if raw is None or (chosen.inputs.root is None and _absolute(raw, base) == beside):
+        # Beside the data, reached as the data are; a child process is given it as a variable.
+        return chosen.storage.model_copy(update={"root": beside})
     return chosen.inputs.model_copy(update={"root": _absolute(raw, base)})
 
 

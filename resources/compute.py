@@ -26,10 +26,7 @@ class ComputeResource(dg.ConfigurableResource[Any]):
             return
         from distributed import Client, LocalCluster, as_completed
 
-        workspace = production.workspace()
-        workspace.sweep(key)
-        for upstream in workspace.product(key).upstream:  # once, before the workers ask for it
-            workspace.make(upstream, "")
+        production.workspace().sweep(key)
         # Dask starts worker processes by spawning them: a fork after HDF5 or OpenMP work dies.
         with (
             LocalCluster(

@@ -7,10 +7,9 @@ import dagster as dg
 
 from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.publication import Outcome
-from dor_ecco_assets.lineage.quarantine import quarantined_partitions
 from dor_ecco_assets.lineage.workspace import Policy
 from partitions import partitions_of
-from resources.io_managers import CHECK, Batch, metadata_of, report_progress
+from resources.io_managers import CHECK, Batch, metadata_of, report_progress, standing_of_inputs
 from resources.production import ProductionResource
 
 
@@ -53,6 +52,8 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(key.split("/")) for key in (*product.upstream, *product.external)],
         code_version=product.code_version,
         partitions_def=partitions_def,
+        # The storage has retried for most of a minute when this comes; data errors never retry.
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=30),
         backfill_policy=None if partitions_def is None else _policy(backfill),
         io_manager_key=f"{product.format}_io",
     )
@@ -93,20 +94,7 @@ def check_of(product: Product) -> dg.AssetChecksDefinition:
         description="No input of this product is in quarantine.",
     )
     def inputs_usable(production: ProductionResource) -> dg.AssetCheckResult:
-        storage = production.production().workspace().storage
-        found = [
-            {
-                "partition": partition,
-                "uri": note.uri,
-                "code": note.code,
-                "reason": note.reason,
-                "time": note.time,
-            }
-            for partition, note in quarantined_partitions(storage, product.key)
-        ]
-        return dg.AssetCheckResult(
-            passed=not found, metadata={"quarantined": dg.MetadataValue.json(found)}
-        )
+        return standing_of_inputs(production.production().workspace().storage, product.key)
 
     return inputs_usable
 

@@ -32,6 +32,13 @@ def main() -> None:
     except DorEccoError as error:
         print(f"error: {error.message} [{error.code}]", file=sys.stderr)
         sys.exit(exit_code(error))
+    except OSError as error:
+        from pathlib import Path
+
+        from dor_ecco_assets.storage.directory import refusal
+
+        print(f"error: {refusal(error, Path(error.filename or '.')).message}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

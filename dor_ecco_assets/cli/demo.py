@@ -50,7 +50,8 @@ def demo(
         ]
         policy = Policy(allow_partial=allow_partial)
         run_products(places, keys, partitions, policy=policy, tally=tally, workers=workers)
-    manifest = write_manifest(places, out.absolute() / "manifest.json")
+    asked = set(tally.made) | set(tally.skipped)
+    manifest = write_manifest(places, asked, out.absolute() / "manifest.json")
     show(
         [
             {name: row[name] for name in ("asset", "partition", "format", "bytes")}
@@ -74,7 +75,7 @@ def _tell(
             f"everything is up to date: {len(tally.skipped)} partitions checked in {seconds:.0f} s"
         )
     print(f"Manifest: {out / 'manifest.json'}")
-    granules = [row for row in manifest if row["format"] == "netcdf"]
+    granules = [row for row in manifest if "SSH_05DEG_MONTHLY" in row["asset"]]
     if granules:
         line = granules[0]["open_with"].replace('"', "'")
         print(f'Open one:  uv run python -c "{line}; print(ds)"')
@@ -82,8 +83,10 @@ def _tell(
     print(f"Ask what is out of date, and why:  uv run dor-ecco stale {where}")
 
 
-def write_manifest(places: "Places", path: Path) -> list[dict[str, Any]]:
-    """Write and return what was made: one entry per record, with the Python that opens it."""
+def write_manifest(
+    places: "Places", asked: set[tuple[str, str]], path: Path
+) -> list[dict[str, Any]]:
+    """Write and return what was made, of what was asked, with the Python that opens it."""
     from dor_ecco_assets.lineage.record import read_record, recorded_assets, recorded_partitions
     from dor_ecco_assets.storage import open_storage
 
@@ -92,7 +95,7 @@ def write_manifest(places: "Places", path: Path) -> list[dict[str, Any]]:
     for asset in recorded_assets(storage):
         for partition in recorded_partitions(storage, asset):
             record = read_record(storage, asset, partition)
-            if record is None:
+            if record is None or (asset, partition) not in asked:
                 continue
             uri, kind = storage.locate(record.uri), str(record.details["format"])
             rows.append(

@@ -45,7 +45,7 @@ def doctor(
     if export:
         import shlex
 
-        ensure_instance(places.dagster_home)
+        ensure_instance(places)
         for name, value in places.environment().items():
             print(f"export {name}={shlex.quote(value)}")
         return
@@ -76,7 +76,7 @@ def _examine(places: "Places") -> Iterator[Finding]:
     except DorEccoError as error:
         yield "storage", "missing", str(places.root.root), error.message
     try:
-        yield from _inputs(open_storage(places.inputs))
+        yield from _inputs(open_storage(places.inputs), places.configs)
     except DorEccoError as error:
         yield "inputs", "missing", str(places.inputs.root), error.message
     yield from _instance(places)
@@ -113,6 +113,7 @@ def _storage(storage: "Storage") -> Iterator[Finding]:
     created_twice = storage.put_new(key, b"another")
     storage.delete(key)
     yield "storage", "good", f"{storage.uri} can be written", ""
+    yield from _credentials(storage)
     if created_twice:
         yield (
             "conditional writes",
@@ -131,6 +132,18 @@ def _storage(storage: "Storage") -> Iterator[Finding]:
         yield from _cors(storage)
 
 
+def _credentials(storage: "Storage") -> Iterator[Finding]:
+    """Where the credentials come from that the store just took; their values stay unseen."""
+    import os
+
+    from dor_ecco_assets.storage import Directory
+
+    if isinstance(storage, Directory):
+        return
+    where = "environment" if "AWS_ACCESS_KEY_ID" in os.environ else "AWS credential chain"
+    yield "credentials", "good", f"taken from the {where}", ""
+
+
 def _cors(storage: Any) -> Iterator[Finding]:
     """Whether a page on another host may read from the bucket; of no matter to other users."""
     import boto3
@@ -147,10 +160,10 @@ def _cors(storage: Any) -> Iterator[Finding]:
         yield "CORS", "good", f"{len(rules)} rules", ""
 
 
-def _inputs(inputs: "Storage") -> Iterator[Finding]:
+def _inputs(inputs: "Storage", configs: str | None) -> Iterator[Finding]:
     from dor_ecco_assets.lineage.registry import load_registry, standing_of
 
-    for name, registered in load_registry().items():
+    for name, registered in load_registry(configs).items():
         found = standing_of(inputs, registered, verify=False)
         here = sum(file.standing != "absent" for file in found)
         if here:
@@ -168,5 +181,15 @@ def _instance(places: "Places") -> Iterator[Finding]:
     from dor_ecco_assets.cli.running import ensure_instance
 
     existed = (places.dagster_home / "dagster.yaml").exists()
-    ensure_instance(places.dagster_home)
+    ensure_instance(places)
+    try:
+        import dagster as dg
+
+        with dg.DagsterInstance.from_config(str(places.dagster_home)) as instance:
+            runs = instance.get_runs_count()
+    except Exception as error:  # noqa: BLE001 - whatever Dagster says of its own instance
+        mend = f"mend or remove {places.dagster_home / 'dagster.yaml'}"
+        yield "dagster instance", "missing", f"{type(error).__name__}: {error}"[:200], mend
+        return
+    yield "dagster runs", "good", f"{runs} runs recorded", ""
     yield "dagster instance", "good", f"{places.dagster_home}{'' if existed else ' (made now)'}", ""

@@ -14,6 +14,7 @@ from dor_ecco_assets.cli.common import (
     Where,
     say,
     show,
+    tracked,
 )
 
 if TYPE_CHECKING:
@@ -114,6 +115,17 @@ def granules(
         for became, pairs in (("made", tally.made), ("up to date", tally.skipped))
         for key, name in pairs
     ]
+    if as_json:
+        rows += [
+            {
+                "product": found["product"],
+                "partition": found["partition"],
+                "became": "quarantined" if found["quarantined"] else "failed",
+                "code": found["code"],
+                "message": found["message"],
+            }
+            for found in tally.failures
+        ]
     show(rows, as_json=as_json, title="Granules")
     report_failures(tally)
 
@@ -136,10 +148,14 @@ def verify(
 
     workspace = Where(project, root, data, configs).workspace()
     rows: list[dict[str, Any]] = []
-    for key in choose_datasets(workspace.products, datasets or []):
-        for name in recorded_partitions(workspace.storage, key):
-            problems = verify_granule(workspace.storage, key, name)
-            rows.append({"product": key, "partition": name, "found": "; ".join(problems) or "good"})
+    published = [
+        (key, name)
+        for key in choose_datasets(workspace.products, datasets or [])
+        for name in recorded_partitions(workspace.storage, key)
+    ]
+    for key, name in tracked(published, "verifying"):
+        problems = verify_granule(workspace.storage, key, name)
+        rows.append({"product": key, "partition": name, "found": "; ".join(problems) or "good"})
     show(rows, as_json=as_json, title="Granules")
     if any(row["found"] != "good" for row in rows):
         raise typer.Exit(1)

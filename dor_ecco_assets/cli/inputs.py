@@ -31,11 +31,13 @@ def list_inputs(
 ) -> None:
     """List the registered inputs and how much of each is here."""
     from dor_ecco_assets.lineage.registry import load_registry, standing_of
+    from dor_ecco_assets.storage import open_storage
 
-    workspace = Where(project, root, data, configs).workspace()
+    places = Where(project, root, data, configs).places()
+    inputs = open_storage(places.inputs)
     rows: list[dict[str, Any]] = []
-    for name, registered in load_registry(configs).items():
-        found = standing_of(workspace.inputs, registered, verify=False)
+    for name, registered in load_registry(places.configs).items():
+        found = standing_of(inputs, registered, verify=False)
         rows.append(
             {
                 "input": name,
@@ -60,12 +62,14 @@ def fetch_inputs(
 ) -> None:
     """Download what is absent or differs, by checksum."""
     from dor_ecco_assets.lineage.registry import choose, fetch, load_registry
+    from dor_ecco_assets.storage import open_storage
 
-    workspace = Where(project, root, data, configs).workspace()
-    registry = load_registry(configs)
+    places = Where(project, root, data, configs).places()
+    inputs = open_storage(places.inputs)
+    registry = load_registry(places.configs)
     for chosen in [name] if name else registry:
-        brought = fetch(workspace.inputs, choose(registry, chosen))
-        print(f"{chosen}: {len(brought)} files brought to {workspace.inputs.uri}")
+        brought = fetch(inputs, choose(registry, chosen))
+        print(f"{chosen}: {len(brought)} files brought to {inputs.uri}")
 
 
 @app.command("verify")
@@ -79,13 +83,15 @@ def verify_inputs(
 ) -> None:
     """Hash every registered file that is here."""
     from dor_ecco_assets.lineage.registry import choose, load_registry, standing_of
+    from dor_ecco_assets.storage import open_storage
 
-    workspace = Where(project, root, data, configs).workspace()
-    registry = load_registry(configs)
+    places = Where(project, root, data, configs).places()
+    inputs = open_storage(places.inputs)
+    registry = load_registry(places.configs)
     rows = [
         {"input": chosen, "file": file.key, "standing": file.standing}
         for chosen in ([name] if name else registry)
-        for file in standing_of(workspace.inputs, choose(registry, chosen), verify=True)
+        for file in standing_of(inputs, choose(registry, chosen), verify=True)
     ]
     show(rows, as_json=as_json)
     if any(row["standing"] != "here" for row in rows):

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import ConfigurationError
@@ -40,12 +39,12 @@ class Tally:
         return 3 if all(found["quarantined"] for found in self.failures) else 1
 
 
-def ensure_instance(home: Path) -> Path:
+def ensure_instance(places: Places) -> None:
     """Make the Dagster instance folder with its ``dagster.yaml`` where there is none."""
+    home = places.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        shutil.copyfile(config_path("dagster.yaml"), home / "dagster.yaml")
-    return home
+        shutil.copyfile(config_path("dagster.yaml", places.configs), home / "dagster.yaml")
 
 
 def run_products(
@@ -82,7 +81,7 @@ def run_products(
         from dor_ecco_assets.definitions import build_definitions
         from dor_ecco_assets.settings import Compute
 
-        ensure_instance(places.dagster_home)
+        ensure_instance(places)
         compute = None if workers is None else Compute(mode="local", workers=workers)
         defs = build_definitions(places.profile, places.configs, compute=compute)
         runs = list(_runs_of(defs, keys[0], partitions))
@@ -137,6 +136,8 @@ def _execute(
     )
     for event in result.all_events:
         if event.is_step_failure:
+            if "DagsterExecutionInterruptedError" in str(event.step_failure_data.error):
+                raise KeyboardInterrupt
             tally.failures += _failures_of(event, keys)
 
 
@@ -258,7 +259,7 @@ def _quiet() -> Generator[None]:
         yield
 
 
-def report_failures(tally: Tally, *, as_json: bool = False) -> None:
+def report_failures(tally: Tally) -> None:
     """List what was not made, then end the command with the right exit code.
 
     Raises
@@ -266,17 +267,12 @@ def report_failures(tally: Tally, *, as_json: bool = False) -> None:
     typer.Exit
         With code 1 or 3 where something was not made.
     """
-    import json
-
     import typer
 
     if not tally.failures:
         return
-    if as_json:
-        print(json.dumps(tally.failures, indent=1), file=sys.stderr)
-    else:
-        for found in tally.failures:
-            state = "quarantined" if found["quarantined"] else "failed"
-            name = f"{found['product']} {found['partition']}".strip()
-            print(f"{state}: {name}: {found['message']} [{found['code']}]", file=sys.stderr)
+    for found in tally.failures:
+        state = "quarantined" if found["quarantined"] else "failed"
+        name = f"{found['product']} {found['partition']}".strip()
+        print(f"{state}: {name}: {found['message']} [{found['code']}]", file=sys.stderr)
     raise typer.Exit(tally.exit_code())

@@ -13,6 +13,7 @@ from dor_ecco_assets.cli.common import (
     RootOption,
     Where,
     show,
+    tracked,
 )
 
 #: Rows and reasons that a table for people shows; `why` and ``--json`` give all.
@@ -101,7 +102,7 @@ def reconcile(
 
     workspace = Where(project, root, data, configs, profile).workspace()
     keys = list(_chosen(workspace.products, line))
-    found = compare(workspace, keys)
+    found = compare(workspace, keys, lambda pairs: tracked(pairs, "hashing"))
     rows = [difference.__dict__ for difference in found.differences]
     if as_json or rows:
         show(rows, as_json=as_json, title="Differences")

@@ -30,7 +30,7 @@ def ui(
     from dor_ecco_assets.cli.running import ensure_instance
 
     places = Where(project, root, data, configs, profile).places()
-    ensure_instance(places.dagster_home)
+    ensure_instance(places)
     print(f"http://{host}:{port}  (data in {places.root.root})", file=sys.stderr)
     command = [sys.executable, "-m", "dagster", "dev", "-m", "dor_ecco_assets.definitions"]
     # Replaces this process, so that a signal reaches Dagster, which ends its own children.

@@ -21,11 +21,15 @@ Location = Literal["C", "U", "V", "W"]
 Orientation = Literal["zonal", "meridional"]
 
 
+#: ``YYYY-MM-DDThh:mm:ss``, with a month and a day that there are.
+_INSTANT = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d$"
+
+
 class Clock(Strict):
     """Start, end (UTC) and time step of the model run."""
 
-    start: str
-    end: str
+    start: str = Field(pattern=_INSTANT)
+    end: str = Field(pattern=_INSTANT)
     step_s: int = Field(3600, gt=0, description="s")
 
     def model_clock(self) -> ModelClock:

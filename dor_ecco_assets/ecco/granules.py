@@ -86,7 +86,7 @@ def make_granule(dataset: Dataset, catalogue: Catalogue, task: Task) -> Content:
         target = task.upstream("grids/latlon_0p50deg")
         plan = _plan(task, grid)
         variables = _latlon(reader, present, plan)
-        skeleton, label = _latlon_coordinates(target), target.attrs["label"]
+        skeleton, label = _latlon_coordinates(target, grid, dataset), target.attrs["label"]
         resolution = float(target.attrs["resolution_degrees"])
     name = granule_name(
         dataset.grouping.stem,
@@ -269,9 +269,13 @@ def _native_coordinates(grid: xr.Dataset, dataset: Dataset) -> xr.Dataset:
     return xr.Dataset(coords={name: _single(grid[name].variable) for name in names})
 
 
-def _latlon_coordinates(target: xr.Dataset) -> xr.Dataset:
+def _latlon_coordinates(target: xr.Dataset, grid: xr.Dataset, dataset: Dataset) -> xr.Dataset:
     names = ["latitude", "longitude", "latitude_bnds", "longitude_bnds"]
-    return xr.Dataset(coords={name: _single(target[name].variable) for name in names})
+    coordinates = {name: _single(target[name].variable) for name in names}
+    if dataset.grouping.dimension == "3D":
+        coordinates["Z"] = (("Z",), _single(grid["Z"].variable)[1])
+        coordinates["Z_bnds"] = (("Z", "nv"), _single(grid["Z_bnds"].variable)[1])
+    return xr.Dataset(coords=coordinates)
 
 
 def _single(variable: xr.Variable) -> tuple[tuple[Any, ...], NDArray[Any]]:
@@ -329,6 +333,8 @@ def _variable_attributes(
     extremes = value_range(values)
     if extremes.n_valid:
         attributes |= {"valid_min": extremes.minimum, "valid_max": extremes.maximum}
+    if grid == "latlon" and catalogue.variables[name].location == "W":
+        attributes["vertical_location"] = "top face of the cell"
     if grid == "native":
         attributes["coordinates"] = _auxiliary(catalogue.variables[name], values.ndim)
     return attributes

@@ -88,6 +88,14 @@ def global_attributes(
         "title": naming(title),
         "uuid": str(uuid.uuid5(_NAMESPACE, f"{name} {_content_hash(granule)} {config_sha256}")),
     }
+    if dataset.grouping.dimension == "3D":
+        attributes |= {
+            "geospatial_vertical_max": 0.0,
+            "geospatial_vertical_min": float(granule["Z_bnds"].values.min()),
+            "geospatial_vertical_positive": "up",
+            "geospatial_vertical_resolution": "variable",
+            "geospatial_vertical_units": "meter",
+        }
     if source:
         attributes["source"] = source
     if dataset.grid == "latlon":

@@ -171,7 +171,10 @@ def granule_config(
     names = dict.fromkeys([*dataset.variables, *source_fields(catalogue, dataset)])
     return {
         "variables": {name: catalogue.variables[name].model_dump() for name in names},
-        "grouping": dataset.grouping.model_dump(exclude={"frequencies"}),
+        "grouping": dataset.grouping.model_dump(
+            exclude={"frequencies", "title", "native", "latlon"}
+        ),
+        "published": list(dataset.variables),
         "coordinates": {
             **catalogue.coordinates.time,
             **getattr(catalogue.coordinates, dataset.grid),

@@ -26,17 +26,13 @@ from dor_ecco_assets.grids.mds import (
 from dor_ecco_assets.storage.base import Readable
 
 __all__ = [
-    "GEOMETRY_FIELDS",
     "binaries_of",
     "missing_fields",
     "missing_meta",
     "read_grid_fields",
 ]
 
-#: Static fields that only the geometry granule publishes; read where they are present.
-GEOMETRY_FIELDS = ("RAW", "RAS", "RAZ", "DXC", "DYC", "DRC", "PHrefC", "PHrefF")
-_PROFILES = frozenset((*PROFILE_FIELDS, "DRC", "PHrefC", "PHrefF"))
-_INTERFACE_PROFILES = frozenset(("RF", "PHrefF"))
+_PROFILES = frozenset(PROFILE_FIELDS)
 _FRACTIONS = frozenset(OPTIONAL_FIELDS)
 
 #: Who needs a grid field, and what stands in for it; for the message that says it is missing.
@@ -60,15 +56,11 @@ _NEEDED_BY: dict[str, str] = {
 }
 
 
-#: Fields that are read where they are there.
-WELCOME_FIELDS = (*OPTIONAL_FIELDS, *GEOMETRY_FIELDS)
-
-
 def binaries_of(
     source: Readable,
     folder: str = "",
     *,
-    fields: Sequence[str] = (*REQUIRED_FIELDS, *WELCOME_FIELDS),
+    fields: Sequence[str] = (*REQUIRED_FIELDS, *OPTIONAL_FIELDS),
 ) -> dict[str, str | None]:
     """Find the files of a grid.
 
@@ -148,7 +140,7 @@ def read_grid_fields(
     folder: str = "",
     *,
     required: Sequence[str] = REQUIRED_FIELDS,
-    optional: Sequence[str] = WELCOME_FIELDS,
+    optional: Sequence[str] = OPTIONAL_FIELDS,
 ) -> dict[str, NDArray[np.float64]]:
     """Read the binaries of a grid.
 
@@ -209,9 +201,8 @@ def _expected_shapes(metas: Mapping[str, MdsMeta]) -> dict[str, tuple[int, ...]]
             shapes[field] = plane
             continue
         levels = metas["DRF"].shape[0] if "DRF" in metas else meta.shape[0]
-        # MITgcm's DRC has gained the distance to the bottom over time: k or k + 1 values.
-        longer = field in _INTERFACE_PROFILES or (field == "DRC" and meta.shape[0] > levels)
-        shapes[field] = (levels + (longer and "DRF" in metas), *plane)
+        interfaces = field == "RF" and "DRF" in metas  # one more than levels
+        shapes[field] = (levels + interfaces, *plane)
     return shapes
 
 

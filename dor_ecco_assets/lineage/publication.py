@@ -7,7 +7,7 @@ the last byte is in place and verified, so wherever a record exists its bytes ex
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -89,7 +89,9 @@ def publish(
     product: Product,
     ingredients: Ingredients,
     content: Content,
+    sources: Mapping[str, Mapping[str, Any]],
     watch: Stopwatch,
+    still_held: Callable[[], None],
 ) -> Outcome:
     """Write, verify and record one partition; the caller holds its claim.
 
@@ -99,8 +101,12 @@ def publish(
     product : Product
     ingredients : Ingredients
     content : Content
+    sources : mapping
+        URI, bytes and SHA-256 of each input, by name.
     watch : Stopwatch
         Started when the content began to be worked out.
+    still_held : callable
+        Raises `PartitionBusy` where the claim was lost.
 
     Raises
     ------
@@ -113,6 +119,8 @@ def publish(
     try:
         content.write(scratch)
         size, sha256 = digest_of_path(scratch)
+        preview = content.preview() if content.preview is not None else None
+        still_held()
         withdraw(storage, product.key, partition, keep=content.key)
         storage.publish(content.key, scratch, sha256)
     except BaseException:
@@ -122,6 +130,7 @@ def publish(
         **content.details,
         "format": product.format,
         "ingredients": ingredients.for_record(),
+        "inputs": sources,
         "run": {
             **watch.read(),
             "peak_memory_mb": peak_memory_mb(),
@@ -130,9 +139,9 @@ def publish(
     }
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     record = Record(ingredients.fingerprint(), content.key, size, sha256, made, details)
-    write_record(storage, product.key, partition, record)
     storage.delete(quarantine_key(product.key, partition))
-    preview = content.preview() if content.preview is not None else None
+    still_held()
+    write_record(storage, product.key, partition, record)
     return Outcome(partition, record, skipped=False, preview=preview)
 
 
@@ -183,7 +192,6 @@ def summary(outcome: Outcome) -> Mapping[str, Any]:
         "fingerprint": record.fingerprint,
         "up_to_date": outcome.skipped,
         "made": record.made,
-        "inputs": dict(record.details["ingredients"]["inputs"]),
         **details,
         **record.details["run"],
     }

@@ -42,7 +42,15 @@ def quarantine_key(asset: str, partition: str) -> str:
 def read_quarantined(storage: Storage, asset: str, partition: str) -> Quarantined | None:
     """The quarantine note of one partition, or None."""
     text = storage.read(quarantine_key(asset, partition))
-    return None if text is None else Quarantined(**json.loads(text))
+    return None if text is None else _parsed(text)
+
+
+def _parsed(text: bytes) -> Quarantined | None:
+    """A note from its JSON; one that cannot be read keeps nothing from being tried again."""
+    try:
+        return Quarantined(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def set_aside(
@@ -64,5 +72,6 @@ def quarantined_partitions(storage: Storage, asset: str) -> Iterator[tuple[str, 
         if not name.endswith(".json") or name.rpartition("/")[2].startswith("."):
             continue
         text = storage.read(key)
-        if text is not None:
-            yield partition_of_path(name.removesuffix(".json")), Quarantined(**json.loads(text))
+        note = None if text is None else _parsed(text)
+        if note is not None:
+            yield partition_of_path(name.removesuffix(".json")), note

@@ -76,12 +76,16 @@ def parse_record(text: bytes, name: str) -> Record:
         If `text` is not a record; `name` says which.
     """
     try:
-        return Record(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        record = Record(**json.loads(text))
+        for needed in ("format", "ingredients", "run"):
+            record.details[needed]
+    except (ValueError, TypeError, KeyError) as error:
         raise OutputCorrupt(
-            f"{name} is not a record ({error}); delete it and make the partition again",
+            f"{name} is not a record ({type(error).__name__}: {error}); delete it and make the "
+            "partition again",
             code="RecordUnreadable",
         ) from error
+    return record
 
 
 def write_record(storage: Storage, asset: str, partition: str, record: Record) -> None:

@@ -1,11 +1,12 @@
 """Walk back from a partition to the bytes it was made from; hold records against bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dor_ecco_assets.errors import ConfigurationError, OutputCorrupt
-from dor_ecco_assets.lineage.record import read_record, recorded_partitions
+from dor_ecco_assets.lineage.product import Product
+from dor_ecco_assets.lineage.record import Record, read_record, recorded_partitions
 from dor_ecco_assets.lineage.workspace import Workspace
 
 
@@ -21,7 +22,8 @@ def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
     -------
     dict
         ``product``, ``partition``, ``standing``, ``reasons``, ``uri``, ``record`` (or None),
-        ``inputs`` (name, uri, bytes, sha256) and ``upstream``, a list of the same.
+        ``inputs`` (name, uri, bytes, sha256; as recorded, where there is a record) and
+        ``upstream``, a list of the same.
 
     Raises
     ------
@@ -37,21 +39,10 @@ def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
             code="UnknownPartition",
         )
     state = workspace.state(key, partition)
-    record = read_record(workspace.storage, key, partition)
-    ingredients = workspace.ingredients(key, partition)
-    places = product.inputs(workspace.inputs, partition)
-    inputs: list[dict[str, Any]] = []
-    for name, digest in ingredients.inputs.items():
-        place = places.get(name)
-        stat = None if place is None else workspace.inputs.stat(place)
-        inputs.append(
-            {
-                "name": name,
-                "uri": None if place is None else workspace.inputs.locate(place),
-                "bytes": None if stat is None else stat.size,
-                "sha256": digest,
-            }
-        )
+    try:
+        record = read_record(workspace.storage, key, partition)
+    except OutputCorrupt:
+        record = None  # the state says so
     return {
         "product": key,
         "partition": partition,
@@ -59,9 +50,30 @@ def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
         "reasons": list(state.reasons),
         "uri": None if record is None else workspace.storage.locate(record.uri),
         "record": None if record is None else asdict(record),
-        "inputs": inputs,
+        "inputs": _inputs_of(workspace, product, partition, record),
         "upstream": [trace(workspace, name, "") for name in product.upstream],
     }
+
+
+def _inputs_of(
+    workspace: Workspace, product: Product, partition: str, record: Record | None
+) -> list[dict[str, Any]]:
+    """What a partition was made from, as recorded; without a record, what it would be made from."""
+    if record is not None:
+        return [{"name": name, **source} for name, source in record.details["inputs"].items()]
+    found: list[dict[str, Any]] = []
+    digests = workspace.ingredients(product.key, partition).inputs
+    for name, place in product.inputs(workspace.inputs, partition).items():
+        stat = None if place is None else workspace.inputs.stat(place)
+        found.append(
+            {
+                "name": name,
+                "uri": None if place is None else workspace.inputs.locate(place),
+                "bytes": None if stat is None else stat.size,
+                "sha256": digests[name],
+            }
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,11 @@ class Reconciled:
     differences: tuple[Difference, ...]
 
 
-def reconcile(workspace: Workspace, keys: Sequence[str]) -> Reconciled:
+def reconcile(
+    workspace: Workspace,
+    keys: Sequence[str],
+    tracked: Callable[[Sequence[tuple[str, str]]], Iterable[tuple[str, str]]] = lambda pairs: pairs,
+) -> Reconciled:
     """Hash every recorded byte, and look for bytes and scratch that no record speaks of.
 
     Parameters
@@ -99,19 +115,19 @@ def reconcile(workspace: Workspace, keys: Sequence[str]) -> Reconciled:
     workspace : Workspace
     keys : sequence of str
         Products to look at.
+    tracked : callable, optional
+        Given the pairs of product and partition, gives them back as they are worked on.
     """
     differences: list[Difference] = []
     spoken_for: set[str] = set()
-    checked = 0
-    for key in keys:
-        for partition in recorded_partitions(workspace.storage, key):
-            checked += 1
-            found, uri = _held_against_bytes(workspace, key, partition)
-            spoken_for.add(uri)
-            if found is not None:
-                differences.append(Difference(key, partition, found, _remake(key, partition)))
+    pairs = [(key, name) for key in keys for name in recorded_partitions(workspace.storage, key)]
+    for key, partition in tracked(pairs):
+        found, uri = _held_against_bytes(workspace, key, partition)
+        spoken_for.add(uri)
+        if found is not None:
+            differences.append(Difference(key, partition, found, _remake(key, partition)))
     differences += _unrecorded(workspace, keys, spoken_for)
-    return Reconciled(checked, tuple(differences))
+    return Reconciled(len(pairs), tuple(differences))
 
 
 def _held_against_bytes(workspace: Workspace, key: str, partition: str) -> tuple[str | None, str]:
@@ -154,7 +170,11 @@ def _unrecorded(
             if product is None or place in spoken_for or place in seen:
                 continue
             seen.add(place)
-            hidden = place.rpartition("/")[2].startswith(".")
+            leaf = place.rpartition("/")[2]
+            hidden = leaf.startswith(".")
+            label = leaf.removesuffix(".part").rpartition(".")[2]
+            if hidden and workspace.storage.held(f"{line}/{label}"):
+                continue  # a writer is at it
             what = "was left by a writer that was ended" if hidden else "has no record"
             repair = (
                 "the next run of this product sweeps it" if hidden else _removal(workspace, place)

@@ -6,7 +6,7 @@ partitions with every promise of publication; it knows nothing of Dagster.
 
 import hashlib
 import logging
-import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from dor_ecco_assets.errors import (
     InputMissing,
     InputUnusable,
     OutputCorrupt,
-    StorageRefused,
+    PartitionBusy,
 )
 from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
 from dor_ecco_assets.lineage.product import Product, RunSettings, Task
@@ -53,6 +53,9 @@ log = logging.getLogger("dor_ecco_assets.lineage")
 #: Checksums of the raw inputs, if somebody put them beside the inputs.
 MANIFEST = "MANIFEST.sha256"
 MANIFEST_MISMATCH = "ChecksumMismatch"
+
+#: How long a run waits for another one that makes what both need, s.
+LONGEST_WAIT_S = 600
 
 NO_INPUT = "no input has arrived"
 
@@ -187,7 +190,10 @@ class Workspace:
     def state(self, key: str, partition: str) -> State:
         """How one partition stands, without making or opening anything."""
         ingredients = self.ingredients(key, partition)
-        record = read_record(self.storage, key, partition)
+        try:
+            record = read_record(self.storage, key, partition)
+        except OutputCorrupt as error:
+            return State(key, partition, "stale", (error.message,))
         note = read_quarantined(self.storage, key, partition)
         return self._judge(self.product(key), ingredients, record, note)
 
@@ -202,7 +208,11 @@ class Workspace:
             if name not in stamps and keys and not any(keys.values()):
                 yield State(key, partition, "waiting", (NO_INPUT,))
                 continue
-            record = self._remembered_record(name, stamps[name]) if name in stamps else None
+            try:
+                record = self._remembered_record(name, stamps[name]) if name in stamps else None
+            except OutputCorrupt as error:
+                yield State(key, partition, "stale", (error.message,))
+                continue
             note = None
             if quarantine_key(key, partition) in noted:
                 note = read_quarantined(self.storage, key, partition)
@@ -273,17 +283,30 @@ class Workspace:
         if done is not None:
             return done
         for name in product.upstream:
-            self.make(name, "")
-        with self.storage.claim(claim_name(key, partition)):
+            self._make_upstream(name)
+        with self.storage.claim(claim_name(key, partition)) as still_held:
             done = self._done(product, ingredients, policy)  # by another writer, meanwhile
             if done is not None:
                 return done
             try:
                 self._check_manifest(keys)
-                return self._publish(product, ingredients, keys)
+                return self._publish(product, ingredients, keys, still_held)
             except InputUnusable as error:
                 set_aside(self.storage, key, partition, ingredients.fingerprint(), error)
                 raise
+
+    def _make_upstream(self, key: str) -> Outcome:
+        """Make what a partition is made from; where another writer is at it, wait for that one."""
+        waited_s = 0
+        while True:
+            try:
+                return self.make(key, "")
+            except PartitionBusy as error:
+                if waited_s >= LONGEST_WAIT_S:
+                    raise
+                log.info("waiting: %s", error.message)
+                time.sleep(1)
+                waited_s += 1
 
     def finished(self, key: str, partition: str, policy: Policy) -> Outcome | None:
         """The outcome of a partition that needs nothing done, or None where `make` must look."""
@@ -318,7 +341,11 @@ class Workspace:
         return None
 
     def _publish(
-        self, product: Product, ingredients: Ingredients, keys: Mapping[str, str | None]
+        self,
+        product: Product,
+        ingredients: Ingredients,
+        keys: Mapping[str, str | None],
+        still_held: Callable[[], None],
     ) -> Outcome:
         task = Task(
             partition=ingredients.partition,
@@ -330,15 +357,31 @@ class Workspace:
             keep=self._keep,
         )
         watch = Stopwatch()
-        try:
+        with self.inputs.faults(""), self.storage.faults(product.key):
             content = product.make(task)
-            self._check_unchanged(keys)
-            return publish(self.storage, product, ingredients, content, watch)
-        except OSError as error:
-            from dor_ecco_assets.storage.directory import refusal
+            sources = self._sources(ingredients, keys)
+            for name in product.upstream:
+                self._current_record(name)
+            return publish(self.storage, product, ingredients, content, sources, watch, still_held)
 
-            place = error.filename or tempfile.gettempdir()
-            raise refusal(error, Path(str(place))) from error
+    def _sources(
+        self, ingredients: Ingredients, keys: Mapping[str, str | None]
+    ) -> dict[str, dict[str, Any]]:
+        """Where each input lay, its size and SHA-256; refuses one that was replaced meanwhile."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, key in keys.items():
+            if key is None:
+                continue
+            stat = self.inputs.stat(key)
+            if stat is None or stat != self._listed_inputs.stat(key):
+                raise InputMissing(
+                    f"{self.inputs.locate(key)} changed while it was read; nothing was published: "
+                    "run again when its writer has finished",
+                    code="InputChanged",
+                )
+            uri, sha256 = self.inputs.locate(key), ingredients.inputs[name]
+            found[name] = {"uri": uri, "bytes": stat.size, "sha256": sha256}
+        return found
 
     def _check_manifest(self, keys: Mapping[str, str | None]) -> None:
         """Refuse an input that is not what a checksum manifest beside the inputs says."""
@@ -356,18 +399,8 @@ class Workspace:
     @cached_property
     def _manifest(self) -> dict[str, str]:
         """Expected SHA-256 by key: lines of ``sha256 [bytes] key`` beside the inputs, if any."""
-        lines = (self.inputs.read(MANIFEST) or b"").decode().splitlines()
+        lines = (self.inputs.read(MANIFEST) or b"").decode(errors="replace").splitlines()
         return {words[-1]: words[0] for words in map(str.split, lines) if len(words) >= 2}
-
-    def _check_unchanged(self, keys: Mapping[str, str | None]) -> None:
-        """Refuse a result whose inputs were replaced while they were read."""
-        for key in keys.values():
-            if key is not None and self.inputs.stat(key) != self._listed_inputs.stat(key):
-                raise InputMissing(
-                    f"{self.inputs.locate(key)} changed while it was read; nothing was published: "
-                    "run again when its writer has finished",
-                    code="InputChanged",
-                )
 
     def _keep(self, name: str, work_out: Callable[[], Any]) -> Any:
         kind = name.split()[0]
@@ -379,10 +412,19 @@ class Workspace:
         """An unpartitioned product, through its record; opened once while it stays the same."""
         from dor_ecco_assets.stores.opening import open_uri
 
-        record = read_record(self.storage, key, "")
-        if record is None:
-            raise StorageRefused(f"{key} has no record; make it first", code="NotMade")
+        record = self._current_record(key)
         return self._keep(f"{key} {record.sha256}", lambda: open_uri(self.storage, record))
+
+    def _current_record(self, key: str) -> Record:
+        """Record of an unpartitioned product that is what this workspace takes it to be."""
+        record = read_record(self.storage, key, "")
+        if record is None or record.fingerprint != self.fingerprint(key):
+            raise PartitionBusy(
+                f"{key} was replaced by a run with other inputs or another configuration while it "
+                "was used; nothing was published: run again when that run has finished",
+                code="UpstreamReplaced",
+            )
+        return record
 
     def sweep(self, key: str) -> list[str]:
         """Remove what killed writers of this product left behind."""
@@ -432,8 +474,11 @@ class _Listed:
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         return self._storage.list(prefix)
 
+    def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        return self._storage.list_folder(prefix)
+
     def stat(self, key: str) -> Stat | None:
         folder = key.rpartition("/")[0]
         if folder not in self._listings:
-            self._listings[folder] = dict(self._storage.list(folder))
+            self._listings[folder] = dict(self._storage.list_folder(folder))
         return self._listings[folder].get(key)

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -206,7 +205,6 @@ def build_factors(
     flat_wet = np.ascontiguousarray(wet.reshape(len(wet), -1))
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "software": f"dor-ecco-assets {version('dor-ecco-assets')}",
         "method": method,
         "weights": weights,
         "resolution_degrees": float(resolution_degrees),

@@ -47,67 +47,68 @@ def prepare(inputs: Path, data: Path | None) -> tuple[bool, dict[str, tuple[str,
     InputMissing
         If `data` holds no grid.
     """
+    scratch = inputs.with_name(f".{inputs.name}.made")
+    shutil.rmtree(scratch, ignore_errors=True)
     if data is None:
-        _prepare_sample(inputs)
+        _write_sample(scratch)
+    else:
+        _write_real(scratch, data)
+    _mirror(scratch, inputs)
+    if data is None:
         return False, {"month": MONTHS, "day": DAYS}
-    _prepare_real(inputs, data)
     return True, {"month": (REAL_MONTH,)}
 
 
-def _prepare_real(inputs: Path, data: Path) -> None:
+def _write_real(folder: Path, data: Path) -> None:
     """Copy the grid's binaries and write the real fields as MDS output."""
     from dor_ecco_assets.grids.mds import write_mds
 
-    source = data / LLC_FOLDER
-    if not (source / "XC.data").is_file():
+    source, grid = data / LLC_FOLDER, folder / LLC_FOLDER
+    files = [f"{name}.{ending}" for name in REQUIRED_FIELDS for ending in ("data", "meta")]
+    missing = [name for name in files if not (source / name).is_file()]
+    if missing:
         raise InputMissing(
-            f"--data {data}: there is no {LLC_FOLDER}/XC.data in it; name a folder that holds "
-            f"{LLC_FOLDER}/, or bring the grid by `dor-ecco inputs fetch`",
+            f"--data {data}: there is no {LLC_FOLDER}/{missing[0]} in it ({len(missing)} of "
+            f"{len(files)} grid files are missing); name a folder that holds {LLC_FOLDER}/, or "
+            "bring the grid by `dor-ecco inputs fetch`",
             code="MissingGridField",
         )
-    for name in REQUIRED_FIELDS:
-        for ending in ("data", "meta"):
-            _place(
-                inputs / LLC_FOLDER / f"{name}.{ending}", (source / f"{name}.{ending}").read_bytes()
-            )
-    with_origin = inputs / LLC_FOLDER / ORIGIN_FILE
-    with_origin.unlink(missing_ok=True)
+    grid.mkdir(parents=True)
+    for name in files:
+        shutil.copyfile(source / name, grid / name)
     for file, field in REAL_FIELDS.items():
-        if not (source / file).is_file():
-            continue
-        values = np.fromfile(source / file, ">f4")
-        side = int(np.sqrt(values.size / 13))
-        tiles = tiles_from_compact(values.reshape(13 * side, side))
-        scratch = inputs / ".made"
-        write_mds(scratch, field, "mon_mean", REAL_STEP, tiles, time_interval_s=(3600.0, 2635200.0))
-        _adopt(scratch, inputs / "V4r4" / "diags_monthly" / f"{field}_mon_mean")
+        if (source / file).is_file():
+            values = np.fromfile(source / file, ">f4")
+            side = int(np.sqrt(values.size / 13))
+            tiles = tiles_from_compact(values.reshape(13 * side, side))
+            place = folder / "V4r4" / "diags_monthly" / f"{field}_mon_mean"
+            interval_s = (3600.0, 2635200.0)
+            write_mds(place, field, "mon_mean", REAL_STEP, tiles, time_interval_s=interval_s)
 
 
-def _prepare_sample(inputs: Path) -> None:
+def _write_sample(folder: Path) -> None:
     from dor_ecco_assets.ecco.times import V4R4_CLOCK
     from dor_ecco_assets.samples.ecco_output import write_sample_output
     from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 
-    scratch = inputs / ".made"
     write_sample_output(
-        scratch,
+        folder,
         sample_grid_fields(SIDE),
         months=[V4R4_CLOCK.step_of(month, "AVG_MON") for month in MONTHS],
         days=[V4R4_CLOCK.step_of(day, "AVG_DAY") for day in DAYS],
     )
-    (scratch / LLC_FOLDER / ORIGIN_FILE).write_text(f"{ORIGIN}\n")
-    _adopt(scratch, inputs)
+    (folder / LLC_FOLDER / ORIGIN_FILE).write_text(f"{ORIGIN}\n")
 
 
-def _adopt(made: Path, folder: Path) -> None:
-    """Move files to where they belong; those that hold the same bytes stay untouched."""
-    for path in sorted(made.rglob("*")):
-        if path.is_file():
-            _place(folder / path.relative_to(made), path.read_bytes())
+def _mirror(made: Path, folder: Path) -> None:
+    """Make `folder` hold what `made` holds; a file that has the same bytes stays untouched."""
+    wanted = {path.relative_to(made): path for path in made.rglob("*") if path.is_file()}
+    for name, path in wanted.items():
+        target, data = folder / name, path.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder) not in wanted:
+            path.unlink()
     shutil.rmtree(made)
-
-
-def _place(path: Path, data: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)

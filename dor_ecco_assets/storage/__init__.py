@@ -24,7 +24,7 @@ def open_storage(place: Place) -> Storage:
         If the root is missing or has another scheme.
     """
     root = place.root
-    if root is not None and root.startswith("s3://"):
+    if root is not None and root.startswith("s3://") and root != "s3://":
         # Imported here: a laptop's run on local disk should not wait for an S3 client.
         from dor_ecco_assets.storage.bucket import Bucket, S3Options
 

@@ -1,7 +1,7 @@
 """What every place that keeps bytes can do, whether a directory or an S3 prefix."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,10 @@ class Readable(Protocol):
         """Every object below the folder `prefix`, hidden ones included, in key order."""
         ...
 
+    def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Every object right in the folder `prefix`, not in folders below it."""
+        ...
+
 
 class Storage(Readable, Protocol):
     """Bytes under one root that can be published, replaced and held against other writers."""
@@ -83,8 +87,19 @@ class Storage(Readable, Protocol):
         """
         ...
 
-    def claim(self, name: str) -> AbstractContextManager[None]:
-        """Hold `name` against every other writer; raises `PartitionBusy` where one holds it."""
+    def claim(self, name: str) -> AbstractContextManager[Callable[[], None]]:
+        """Hold `name` against every other writer; raises `PartitionBusy` where one holds it.
+
+        The context gives a check that raises `PartitionBusy` if the hold was lost meanwhile.
+        """
+        ...
+
+    def held(self, name: str) -> bool:
+        """Whether a writer holds `name` now."""
+        ...
+
+    def faults(self, key: str) -> AbstractContextManager[None]:
+        """Turn what libraries raise while they read or write `key` into this package's errors."""
         ...
 
     def digest(self, key: str) -> tuple[int, str]:

@@ -44,7 +44,7 @@ from dor_ecco_assets.storage.base import (
     sha256_of_file,
     sha256_of_members,
 )
-from dor_ecco_assets.storage.directory import SCRATCH_SUFFIX, sweep_scratch
+from dor_ecco_assets.storage.directory import SCRATCH_SUFFIX, refusal, sweep_scratch
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,16 @@ class Bucket:
             ]
 
         yield from sorted(self._ask("list", prefix, listing, absent=[]), key=lambda found: found[0])
+
+    def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        def listing() -> list[tuple[str, Stat]]:
+            found = obstore.list_with_delimiter(self._store, prefix.strip("/") or None)
+            return [
+                (meta["path"], Stat(meta["size"], meta["e_tag"] or str(meta["last_modified"])))
+                for meta in found["objects"]
+            ]
+
+        yield from self._ask("list", prefix, listing, absent=[])
 
     def put(self, key: str, data: bytes, label: str | None = None) -> None:  # noqa: ARG002 - scratch labels are a disk's
         sha256 = hashlib.sha256(data).hexdigest()
@@ -215,42 +225,45 @@ class Bucket:
 
     def sweep(self, prefix: str, claims: str) -> Sequence[str]:
         return sweep_scratch(
-            self._scratch_folder(prefix), lambda label: self._held(f"{claims}/{label}")
+            self._scratch_folder(prefix), lambda label: self.claim(f"{claims}/{label}")
         )
 
-    def _held(self, name: str) -> bool:
+    def held(self, name: str) -> bool:
         found = self._get(_lock_key(name))
         return found is not None and not _Claim.parse(found[0]).abandoned()
 
     @contextmanager
-    def claim(self, name: str) -> Generator[None]:
-        mine = _Claim.new()
-        self._take(name, mine)
-        released = threading.Event()
-        renewer = threading.Thread(target=self._renew, args=(name, mine, released), daemon=True)
-        renewer.start()
+    def claim(self, name: str) -> Generator[Callable[[], None]]:
+        lease = _Lease(self, name)
+        lease.take()
+        try:
+            yield lease.check
+        finally:
+            lease.release()
+
+    @contextmanager
+    def faults(self, key: str) -> Generator[None]:
         try:
             yield
-        finally:
-            released.set()
-            renewer.join()
-            self.delete(_lock_key(name))
+        except (BaseError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk
+                raise refusal(error, Path(str(error.filename or tempfile.gettempdir()))) from error
+            raise self._explained("read", key, error) from error
 
-    def _take(self, name: str, mine: "_Claim") -> None:
-        key = _lock_key(name)
-        if self.put_new(key, mine.encode()):
-            return
-        found = self._get(key)
-        if found is None:  # released between the two requests
-            if self.put_new(key, mine.encode()):
-                return
-        elif _Claim.parse(found[0]).abandoned() and self._replace(key, mine.encode(), found[1]):
-            return
-        owner = "another process" if found is None else _Claim.parse(found[0]).owner
-        raise PartitionBusy(
-            f"{name} is being written by {owner}; nothing was published here: wait for that writer "
-            f"or end it (its claim lapses after {LEASE_S:.0f} s), then run again"
-        )
+    def get_claim(self, name: str) -> "tuple[_Claim, str] | None":
+        """The claim on `name` and its ETag, or None where nobody has one."""
+        found = self._get(_lock_key(name))
+        return None if found is None else (_Claim.parse(found[0]), found[1])
+
+    def put_claim(self, name: str, claim: "_Claim", e_tag: str | None) -> bool:
+        """Store a claim over the one with this ETag, or where there is none; False where not."""
+        if e_tag is None:
+            return self.put_new(_lock_key(name), claim.encode())
+        return self._replace(_lock_key(name), claim.encode(), e_tag)
+
+    def delete_claim(self, name: str) -> None:
+        """Remove a claim."""
+        self._ask("delete", name, lambda: obstore.delete(self._store, _lock_key(name)), absent=None)
 
     def _replace(self, key: str, data: bytes, e_tag: str) -> bool:
         def put() -> bool:
@@ -261,15 +274,6 @@ class Bucket:
             return True
 
         return self._ask("replace", key, put, absent=False)
-
-    def _renew(self, name: str, mine: "_Claim", released: threading.Event) -> None:
-        while not released.wait(LEASE_S / 3):
-            try:
-                self.put(_lock_key(name), mine.renewed().encode())
-            except (
-                DorEccoError
-            ) as error:  # the next renewal, or the writer's own requests, will tell
-                log.warning("claim of %s was not renewed: %s", name, error)
 
     def digest(self, key: str) -> tuple[int, str]:
         if self.stat(key) is not None:
@@ -327,22 +331,23 @@ class Bucket:
         )
         try:
             return retrying(request)
-        except FileNotFoundError as error:
-            if "absent" in absent and "NoSuchBucket" not in str(error):
-                return absent["absent"]
-            raise _no_bucket(verb, self.locate(key), error) from error
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise _no_access(verb, self.locate(key), error) from error
         except (BaseError, _CutError, OSError) as error:
-            # obstore has no own type for these; the status and S3's word stand in the text.
-            if "NoSuchBucket" in str(error):
-                raise _no_bucket(verb, self.locate(key), error) from error
-            if _denied(error):
-                raise _no_access(verb, self.locate(key), error) from error
-            raise StorageUnavailable(
-                f"could not {verb} {self.locate(key)} in {ATTEMPTS} attempts: {_brief(error)}; "
-                "nothing was published: check the endpoint, then run again",
-            ) from error
+            missing = isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+            if missing and "absent" in absent:
+                return absent["absent"]
+            raise self._explained(verb, key, error) from error
+
+    def _explained(self, verb: str, key: str, error: BaseException) -> DorEccoError:
+        """The error a caller can act on; obstore tells many causes by their text alone."""
+        uri = self.locate(key)
+        if isinstance(error, FileNotFoundError) or "NoSuchBucket" in str(error):
+            return _no_bucket(verb, uri, error)
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _denied(error):
+            return _no_access(verb, uri, error)
+        return StorageUnavailable(
+            f"could not {verb} {uri} in {ATTEMPTS} attempts: {_brief(error)}; nothing was "
+            "published: check the endpoint, then run again",
+        )
 
 
 def _no_bucket(verb: str, uri: str, error: BaseException) -> StorageRefused:
@@ -450,6 +455,66 @@ def _credentials(options: S3Options) -> Any:
     return None if session.get_credentials() is None else Boto3CredentialProvider(session)
 
 
+class _Lease:
+    """A claim that is renewed while it is held, and knows when it no longer is."""
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        self._bucket, self._name = bucket, name
+        self._claim = _Claim.new()
+        self._good_until = 0.0
+        self._released = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, daemon=True)
+
+    def take(self) -> None:
+        """Claim the name, over an abandoned claim if there is one."""
+        started = time.monotonic()
+        if not self._bucket.put_claim(self._name, self._claim, None):
+            found = self._bucket.get_claim(self._name)
+            free = found is None or found[0].abandoned()
+            if not free or not self._bucket.put_claim(
+                self._name, self._claim, None if found is None else found[1]
+            ):
+                raise self._busy("another process" if found is None else found[0].owner)
+        self._good_until = started + LEASE_S
+        self._renewer.start()
+
+    def check(self) -> None:
+        """Raise `PartitionBusy` where the lease ran out or another writer took it over."""
+        if time.monotonic() > self._good_until:
+            raise self._busy("another process, which took over while this one did not answer")
+
+    def release(self) -> None:
+        """Give the claim up, if it is still this writer's."""
+        self._released.set()
+        self._renewer.join()
+        try:
+            found = self._bucket.get_claim(self._name)
+            if found is not None and found[0].token == self._claim.token:
+                self._bucket.delete_claim(self._name)
+        except DorEccoError as error:  # it lapses by itself
+            log.warning("claim of %s was not given up: %s", self._name, error)
+
+    def _renew(self) -> None:
+        while not self._released.wait(LEASE_S / 3):
+            started = time.monotonic()
+            try:
+                found = self._bucket.get_claim(self._name)
+                mine = found is not None and found[0].token == self._claim.token
+                renewed = self._claim.renewed()
+                if found is None or not mine:
+                    self._good_until = 0.0
+                elif self._bucket.put_claim(self._name, renewed, found[1]):
+                    self._good_until = started + LEASE_S
+            except DorEccoError as error:  # the next renewal may succeed; `check` will tell
+                log.warning("claim of %s was not renewed: %s", self._name, error)
+
+    def _busy(self, owner: str) -> PartitionBusy:
+        return PartitionBusy(
+            f"{self._name} is being written by {owner}; nothing was published here: wait for that "
+            f"writer or end it (its claim lapses after {LEASE_S:.0f} s), then run again"
+        )
+
+
 @dataclass(frozen=True)
 class _Claim:
     """Who writes a partition, and until when that holds unless renewed."""
@@ -469,7 +534,11 @@ class _Claim:
 
     @classmethod
     def parse(cls, data: bytes) -> "_Claim":
-        return cls(**json.loads(data))
+        """A claim from its JSON; one that cannot be read is nobody's."""
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError):
+            return cls("", "an unknown host", 0, 0.0, 0.0)
 
     def renewed(self) -> "_Claim":
         return _Claim(self.token, self.host, self.pid, self.process_started, time.time() + LEASE_S)

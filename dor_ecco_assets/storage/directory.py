@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,10 @@ class Directory:
                 _walk(self.root / prefix, prefix.strip("/")), key=lambda found: found[0]
             )
 
+    def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        with _refusals(self.root / prefix):
+            yield from _entries(self.root / prefix, prefix.strip("/"))
+
     def put(self, key: str, data: bytes, label: str | None = None) -> None:
         scratch = self.scratch(key, label or f"{os.getpid()}-{threading.get_ident()}")
         with _refusals(self.root / key, scratch):
@@ -93,8 +97,11 @@ class Directory:
             _sync_folder(target.parent)
 
     def delete(self, key: str) -> None:
-        with _refusals(self.root / key):
-            _remove(self.root / key)
+        path = self.root / key
+        with _refusals(path):
+            _remove(path)
+            if path.parent.is_dir():  # a removed record must not come back after a power cut
+                _sync_folder(path.parent)
 
     def scratch(self, key: str, label: str) -> Path:
         target = self.root / key
@@ -106,33 +113,32 @@ class Directory:
 
     def sweep(self, prefix: str, claims: str) -> Sequence[str]:
         with _refusals(self.root / prefix):
-            return sweep_scratch(self.root / prefix, lambda label: self._held(f"{claims}/{label}"))
+            return sweep_scratch(self.root / prefix, lambda label: self.claim(f"{claims}/{label}"))
 
-    def _held(self, name: str) -> bool:
+    def held(self, name: str) -> bool:
         try:
-            descriptor = os.open(self.root / ".locks" / f"{name}.lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            with self.claim(name):
+                return False
+        except PartitionBusy:
             return True
-        finally:
-            os.close(descriptor)
-        return False
 
     @contextmanager
-    def claim(self, name: str) -> Generator[None]:
+    def claim(self, name: str) -> Generator[Callable[[], None]]:
         path = self.root / ".locks" / f"{name}.lock"
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _lock(path, name)
         try:
-            yield
+            yield lambda: None  # the kernel keeps the lock as long as this process lives
         finally:
             # Unlinked while still held, so that no waiter can lock a name that is about to go.
             path.unlink(missing_ok=True)
             os.close(descriptor)
+
+    @contextmanager
+    def faults(self, key: str) -> Generator[None]:
+        with _refusals(self.root / key):
+            yield
 
     def digest(self, key: str) -> tuple[int, str]:
         with _refusals(self.root / key):
@@ -147,31 +153,43 @@ class Directory:
         return (self.root / key).open("rb")
 
 
-def sweep_scratch(folder: Path, held: Callable[[str], bool]) -> list[str]:
+def sweep_scratch(
+    folder: Path, claim: Callable[[str], AbstractContextManager[object]]
+) -> Sequence[str]:
     """Remove the scratch files and folders in `folder` whose label nobody holds."""
     swept: list[str] = []
     for path in sorted(folder.glob(f".*{SCRATCH_SUFFIX}")) if folder.is_dir() else ():
         label = path.name.removesuffix(SCRATCH_SUFFIX).rpartition(".")[2]
-        if not held(label):
+        with suppress(PartitionBusy), claim(label):  # held, so that no writer starts meanwhile
             _remove(path)
             swept.append(str(path))
     return swept
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Stat]]:
+    yield from _entries(folder, prefix)
+    try:
+        below = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in below:
+        yield from _walk(folder / name, f"{prefix}/{name}" if prefix else name)
+
+
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, Stat]]:
+    """Files right in a folder."""
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        key = f"{prefix}/{entry.name}" if prefix else entry.name
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), key)
-            continue
         try:
+            if entry.is_dir():
+                continue
             found = entry.stat()
         except FileNotFoundError:  # removed by another writer since the folder was read
             continue
+        key = f"{prefix}/{entry.name}" if prefix else entry.name
         yield key, Stat(found.st_size, str(found.st_mtime_ns))
 
 
@@ -211,7 +229,7 @@ def _lock(path: Path, name: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(descriptor)
         except BlockingIOError:
             owner = os.pread(descriptor, 400, 0).decode(errors="replace") or "another process"
             os.close(descriptor)
@@ -228,6 +246,15 @@ def _lock(path: Path, name: str) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, describe_writer().encode(), 0)
     return descriptor
+
+
+def _flock(descriptor: int) -> None:
+    """Lock at once, or a moment later: a sweep or `held` may have the lock for an instant."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.05)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def describe_writer() -> str:

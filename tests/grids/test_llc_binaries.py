@@ -6,12 +6,11 @@ import pytest
 
 from dor_ecco_assets.errors import InputMissing, InputUnusable
 from dor_ecco_assets.grids.llc_binaries import (
-    WELCOME_FIELDS,
     binaries_of,
     missing_fields,
     read_grid_fields,
 )
-from dor_ecco_assets.grids.llc_geometry import REQUIRED_FIELDS, grid_dataset
+from dor_ecco_assets.grids.llc_geometry import OPTIONAL_FIELDS, REQUIRED_FIELDS, grid_dataset
 from dor_ecco_assets.grids.mds import write_grid_file
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 from dor_ecco_assets.storage.directory import Directory
@@ -41,15 +40,13 @@ def test_grid_fields_are_read_back_bit_for_bit(source, sample, folder):
     assert grid_dataset(fields).attrs["side"] == 6
 
 
-def test_fractions_and_further_geometry_are_read_where_they_are_there(source, sample):
+def test_fractions_are_read_where_they_are_there(source, sample):
     fraction = np.random.default_rng(0).random((50, 78, 6))
     for name in ("hFacC", "hFacW", "hFacS"):
         write_grid_file(source.root / "llc90", name, fraction, dtype=">f4")
-    write_grid_file(source.root / "llc90", "RAZ", sample["RAC"])
-    write_grid_file(source.root / "llc90", "DRC", np.ones(51))
-    write_grid_file(source.root / "llc90", "PHrefF", np.ones(51))
+    write_grid_file(source.root / "llc90", "RAZ", sample["RAC"])  # which no product uses
     fields = read_grid_fields(source, "llc90")
-    assert set(fields) - set(sample) == {"hFacC", "hFacW", "hFacS", "RAZ", "DRC", "PHrefF"}
+    assert set(fields) - set(sample) == {"hFacC", "hFacW", "hFacS"}
     npt.assert_array_equal(fields["hFacC"], fraction.astype("f4"))
 
 
@@ -62,7 +59,7 @@ def test_published_names_are_tried_too(source, sample):
     keys = binaries_of(source, "llc90")
     assert keys["AngleCS.data"] == "llc90/CS.data"
     assert keys["hFacC.data"] is None
-    assert len(keys) == 2 * len((*REQUIRED_FIELDS, *WELCOME_FIELDS))
+    assert len(keys) == 2 * len((*REQUIRED_FIELDS, *OPTIONAL_FIELDS))
 
 
 def test_missing_fields_are_all_named_with_files_use_and_fallback(source):
@@ -124,7 +121,6 @@ def test_the_real_grid_is_read(tmp_path):
     fields = read_grid_fields(Directory(folder))
     for name, values in llc90_fields().items():
         npt.assert_array_equal(fields[name], values)
-    assert {"RAZ", "DXC", "DRC"} <= set(fields)
     assert np.count_nonzero(fields["Depth"]) == 60_646
     shutil.copytree(folder, tmp_path / "grid")
     shutil.copy(folder / "meta_only" / "hFacC.meta", tmp_path / "grid")
