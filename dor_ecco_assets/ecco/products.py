@@ -171,9 +171,7 @@ def granule_config(
     names = dict.fromkeys([*dataset.variables, *source_fields(catalogue, dataset)])
     return {
         "variables": {name: catalogue.variables[name].model_dump() for name in names},
-        "grouping": dataset.grouping.model_dump(
-            exclude={"frequencies", "title", "native", "latlon"}
-        ),
+        "grouping": dataset.grouping.model_dump(include={"stem", "name", "dimension", "comment"}),
         "published": list(dataset.variables),
         "coordinates": {
             **catalogue.coordinates.time,
