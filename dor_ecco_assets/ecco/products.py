@@ -174,8 +174,9 @@ def granule_config(
         "grouping": dataset.grouping.model_dump(include={"stem", "name", "dimension", "comment"}),
         "published": list(dataset.variables),
         "coordinates": {
-            **catalogue.coordinates.time,
-            **getattr(catalogue.coordinates, dataset.grid),
+            name: attributes
+            for name, attributes in _coordinates(catalogue, dataset).items()
+            if dataset.grouping.dimension == "3D" or name[0] not in "kZ"
         },
         "release": release.model_dump(
             exclude={"grids", "frequencies", "production_date", "catalogue_date", "grid_folder"}
@@ -184,6 +185,12 @@ def granule_config(
         "frequency_words": release.frequencies[dataset.frequency].model_dump(),
         "production_date": production_date(catalogue, settings),
     }
+
+
+def _coordinates(catalogue: Catalogue, dataset: Dataset) -> Mapping[str, Any]:
+    """Attributes of every coordinate on the dataset's grid, the vertical ones included."""
+    found = catalogue.coordinates
+    return {**found.time, **(found.native if dataset.grid == "native" else found.latlon)}
 
 
 def production_date(catalogue: Catalogue, settings: RunSettings) -> str:
