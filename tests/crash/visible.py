@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from obstore.store import S3Store
+
 #: Relative name to the SHA-256 of every content that a clean run publishes under it.
 Known = Mapping[str, set[str]]
 
@@ -95,52 +97,62 @@ class DirectoryView:
             return None
 
 
+class Objects:
+    """Objects below a prefix of a bucket; the bytes of each are fetched once for each ETag."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._bodies: dict[tuple[str, str], bytes] = {}
+        #: Objects that came with a ``sha256`` in their metadata that is not that of their bytes.
+        self.partial: list[str] = []
+
+    def tags(self, folder: str | None = None) -> dict[str, str]:
+        """ETag by key, all of one moment: the server answers with one page of up to 1,000."""
+        found = {m["path"]: str(m["e_tag"]) for page in self._store.list(folder) for m in page}
+        assert len(found) < 1000
+        return found
+
+    def body(self, key: str, tag: str) -> bytes | None:
+        """Bytes of an object as it was listed; None where it was replaced since."""
+        if (key, tag) not in self._bodies:
+            try:
+                reply = self._store.get(key)
+            except FileNotFoundError:
+                return None
+            body = bytes(reply.bytes())
+            claimed = reply.attributes.get("sha256", "")
+            if claimed != hashlib.sha256(body).hexdigest() and not key.startswith(".locks/"):
+                self.partial.append(f"{key} is not what its sha256 {claimed[:12]!r} says")
+            self._bodies[key, str(reply.meta["e_tag"])] = body
+        return self._bodies.get((key, tag))
+
+    def contents(self) -> dict[str, bytes]:
+        """Bytes of every object by key, while nobody writes."""
+        bodies = {key: self.body(key, tag) for key, tag in self.tags().items()}
+        return {key: body for key, body in bodies.items() if body is not None}
+
+
 class BucketView:
-    """Looks at a prefix of a bucket through single listings, which show one moment each.
+    """Looks at a prefix of a bucket through single listings, which show one moment each."""
 
-    An object's bytes are fetched once for each ETag, and compared with the SHA-256 that it carries
-    as metadata, so that a partial object would be seen.
-    """
-
-    def __init__(self, client: Any, bucket: str, prefix: str, known: Known) -> None:
-        self._client, self._bucket, self._prefix = client, bucket, f"{prefix}/"
+    def __init__(self, objects: Objects, known: Known) -> None:
+        self._objects = objects
         self._known = known
-        self._fetched: dict[tuple[str, str], bytes] = {}
-        self._hashed: dict[tuple[str, str], str] = {}
-        self._broken: list[str] = []
 
     def look(self) -> list[str]:
-        answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix)
-        assert not answer["IsTruncated"], "one listing is one moment only while it is one page"
-        tags = {
-            found["Key"].removeprefix(self._prefix): found["ETag"]
-            for found in answer.get("Contents", [])
-            if f"{self._prefix}.locks/" not in found["Key"]
+        found = {
+            key: self._objects.body(key, tag)
+            for key, tag in self._objects.tags().items()
+            if not key.startswith((".locks/", ".withdrawn/"))
         }
-        digests = {name: self._digest(name, tag) for name, tag in tags.items()}
-        seen = {name: digest for name, digest in digests.items() if digest is not None}
-        wrong = wrong_bytes(seen, self._known) + self._broken
-        for name in seen:
+        bodies = {key: body for key, body in found.items() if body is not None}
+        digests = {key: hashlib.sha256(body).hexdigest() for key, body in bodies.items()}
+        wrong = wrong_bytes(digests, self._known) + self._objects.partial
+        for name in bodies:
             if name.startswith(".records/"):
-                record = json.loads(self._fetched[name, tags[name]])
-                whole = not any(d is None and n.startswith(record["uri"]) for n, d in digests.items())
-                found = disagreement(record, seen)
-                wrong += [f"{name}: {found}"] if found and whole else []
+                record = json.loads(bodies[name])
+                difference = disagreement(record, digests)
+                replaced = [key for key in found if key not in bodies]
+                if difference and not any(key.startswith(record["uri"]) for key in replaced):
+                    wrong.append(f"{name}: {difference}")
         return wrong
-
-    def _digest(self, name: str, tag: str) -> str | None:
-        """SHA-256 of an object as it was listed; None where it has been replaced since."""
-        if (name, tag) not in self._hashed:
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")
-            except self._client.exceptions.NoSuchKey:
-                return None
-            data = answer["Body"].read()
-            digest = hashlib.sha256(data).hexdigest()
-            if answer["Metadata"].get("sha256") != digest:
-                self._broken.append(f"{name} is not what its sha256 metadata says")
-            tag_now = answer["ETag"]
-            self._hashed[name, tag_now] = digest
-            if name.startswith(".records/"):
-                self._fetched[name, tag_now] = data
-        return self._hashed.get((name, tag))

@@ -67,9 +67,7 @@ def pairs_of(workspace: Workspace) -> list[tuple[str, str]]:
 
 def make_everything(workspace: Workspace) -> None:
     for key, product in workspace.products.items():
-        results = list(
-            make_all(workspace, key, PARTITIONS[product.partitioning.kind], Policy())
-        )
+        results = list(make_all(workspace, key, PARTITIONS[product.partitioning.kind], Policy()))
         assert not [result for result in results if hasattr(result, "error")], results
 
 
