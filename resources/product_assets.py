@@ -12,6 +12,10 @@ from partitions import partitions_of
 from resources.io_managers import CHECK, Batch, metadata_of, report_progress, standing_of_inputs
 from resources.production import ProductionResource
 
+#: Dagster stores the plan of a run's checks in one statement of 8 variables per partition, and
+#: SQLite as Python ships it takes 32,766 of them.
+MOST_PARTITIONS_PER_RUN = 2000
+
 
 class MakeConfig(dg.Config):
     """How a run treats partitions."""
@@ -54,7 +58,7 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         partitions_def=partitions_def,
         # The storage has retried for most of a minute when this comes; data errors never retry.
         retry_policy=dg.RetryPolicy(max_retries=1, delay=30),
-        backfill_policy=None if partitions_def is None else _policy(backfill),
+        backfill_policy=_policy(backfill, len(product.partitioning.keys)),
         io_manager_key=f"{product.format}_io",
     )
     def make(
@@ -99,7 +103,11 @@ def check_of(product: Product) -> dg.AssetChecksDefinition:
     return inputs_usable
 
 
-def _policy(backfill: str | int) -> dg.BackfillPolicy:
-    if isinstance(backfill, int):
-        return dg.BackfillPolicy.multi_run(max_partitions_per_run=backfill)
+def _policy(backfill: str | int, partitions: int) -> dg.BackfillPolicy | None:
+    """Partitions per run of a backfill, as the profile says, but never more than a run can take."""
+    if partitions == 1:
+        return None
+    if isinstance(backfill, int) or partitions > MOST_PARTITIONS_PER_RUN:
+        most = backfill if isinstance(backfill, int) else MOST_PARTITIONS_PER_RUN
+        return dg.BackfillPolicy.multi_run(max_partitions_per_run=most)
     return dg.BackfillPolicy.single_run()

@@ -169,6 +169,8 @@ def _runs_of(
         return
     import dagster as dg
 
+    from resources.product_assets import MOST_PARTITIONS_PER_RUN
+
     asset = defs.resolve_asset_graph().get(dg.AssetKey(key.split("/")))
     assert asset.partitions_def is not None
     every = {name: place for place, name in enumerate(asset.partitions_def.get_partition_keys())}
@@ -183,7 +185,8 @@ def _runs_of(
     names = list(every)
     start = previous = places[0]
     for place in [*places[1:], None]:
-        if place is None or place != previous + 1:
+        full = previous - start + 1 == MOST_PARTITIONS_PER_RUN
+        if place is None or place != previous + 1 or full:
             yield _tags(names[start], names[previous])
             start = place if place is not None else start
         previous = place if place is not None else previous

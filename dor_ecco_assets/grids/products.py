@@ -86,7 +86,7 @@ def _make_llc(task: Task) -> Content:
     source = (task.inputs.read(origin) or b"").decode().strip() if origin else ""
     grid = grid_dataset(read_grid_fields(task.inputs, LLC_FOLDER), source=source)
     wet = grid["maskC"].values
-    ocean_area_m2 = float(grid["rA"].values[wet[0]].sum())
+    ocean_area_m2 = round(float(grid["rA"].values[wet[0]].sum()))
     depth = np.where(wet[0], grid["Depth"].values, np.nan)
     return Content(
         key="grids/llc90.zarr",

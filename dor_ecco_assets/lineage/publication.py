@@ -190,7 +190,7 @@ def summary(outcome: Outcome) -> Mapping[str, Any]:
         "bytes": record.bytes,
         "sha256": record.sha256,
         "fingerprint": record.fingerprint,
-        "up_to_date": outcome.skipped,
+        "became": "up to date" if outcome.skipped else "made",
         "made": record.made,
         **details,
         **record.details["run"],
