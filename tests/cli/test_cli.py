@@ -199,6 +199,36 @@ def test_demo_makes_everything_and_every_open_with_opens(tmp_path, monkeypatch):
     assert "everything is up to date: 27 partitions" in second.stdout
 
 
+def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path):
+    from typer.testing import CliRunner
+
+    from dor_ecco_assets.cli import app
+    from tests.support.data import real_data
+
+    words = ["--out", str(tmp_path / "demo"), "--data", str(real_data("llc90").parent)]
+    assert CliRunner().invoke(app, ["demo", *words[:2]]).exit_code == 0
+    done = CliRunner().invoke(app, ["demo", *words])
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads((tmp_path / "demo/manifest.json").read_text())
+    assert len(rows) == 7
+    granules = [row["uri"] for row in rows if row["format"] == "netcdf"]
+    assert all(uri.endswith(("native_llc0090.nc", "latlon_0p50deg.nc")) for uri in granules)
+    record = tmp_path / "demo/data/.records/ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4/1992-01.json"
+    assert json.loads(record.read_text())["details"]["missing_variables"] == ["SSHIBC", "SSHNOIBC"]
+
+
+def test_a_range_of_many_days_is_cut_into_runs_that_can_be_stored():
+    from dor_ecco_assets.cli.running import _runs_of
+    from dor_ecco_assets.definitions import defs
+    from dor_ecco_assets.products import all_products
+
+    key = "ecco/ECCO_L4_SSH_05DEG_DAILY_V4R4"
+    days = all_products()[key].partitioning.keys
+    runs = list(_runs_of(defs, key, [*days[:2001], days[3000]]))
+    assert [run.get("dagster/partition") for run in runs] == [None, days[2000], days[3000]]
+    assert runs[0]["dagster/asset_partition_range_end"] == days[1999]
+
+
 def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket):
     from typer.testing import CliRunner
 
