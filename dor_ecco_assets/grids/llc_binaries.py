@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dor_ecco_assets.errors import InputMissing
+from dor_ecco_assets.errors import InputMissing, InputUnusable
 from dor_ecco_assets.grids.llc import N_TILES
 from dor_ecco_assets.grids.llc_geometry import (
     ALIASES,
@@ -167,7 +167,8 @@ def read_grid_fields(
         Code ``MissingGridField``, listing every missing field, the files tried, what needs it
         and what stands in for it; code ``MissingMeta``.
     InputUnusable
-        Codes of `check_pair`, if a file does not fit the others.
+        Codes of `check_pair`, if a file does not fit the others; code ``GridValues``, if it
+        holds what no grid can.
     """
     keys = binaries_of(source, folder, fields=tuple(dict.fromkeys((*required, *optional))))
     missing = missing_fields(source, folder, keys, required=required)
@@ -183,12 +184,50 @@ def read_grid_fields(
     expected = _expected_shapes(metas)
     for field, data in found.items():
         check_shape(metas[field], source.locate(data), expected[field], "this grid")
-    return {
-        field: read_compact(
-            source.read(data) or b"", metas[field], name=source.locate(data)
-        ).astype(np.float64)
-        for field, data in found.items()
-    }
+    fields: dict[str, NDArray[np.float64]] = {}
+    for field, data in found.items():
+        uri = source.locate(data)
+        raw = read_compact(source.read(data) or b"", metas[field], name=uri)
+        fields[field] = raw.astype(np.float64)
+        _check_values(field, fields[field], uri)
+    return fields
+
+
+#: Smallest and largest value that each grid field can have, in its own unit; 0 is not a length,
+#: an area or a thickness. Angles may leave 1 by rounding.
+_TINY, _ROUNDING = 1e-9, 1e-6
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("XC", "XG"), (-360.0, 360.0)),
+    **dict.fromkeys(("YC", "YG"), (-90.0, 90.0)),
+    **dict.fromkeys(("AngleCS", "AngleSN"), (-1 - _ROUNDING, 1 + _ROUNDING)),
+    **dict.fromkeys(("DXG", "DYG"), (_TINY, 2e7)),
+    **dict.fromkeys(OPTIONAL_FIELDS, (0.0, 1 + _ROUNDING)),
+    "RAC": (_TINY, 6e14),
+    "Depth": (0.0, 12_000.0),
+    "DRF": (_TINY, 12_000.0),
+    **dict.fromkeys(("RC", "RF"), (-12_000.0, 0.0)),
+}
+
+
+def _check_values(field: str, values: NDArray[np.float64], uri: str) -> None:
+    """Refuse a grid file with a value that no grid has: it would spoil every product silently."""
+    low, high = _RANGES[field]
+    bad = int(np.count_nonzero(~((values >= low) & (values <= high))))  # NaN is neither
+    if bad:
+        finite = values[np.isfinite(values)]
+        found = f"{finite.min():g} to {finite.max():g}" if finite.size else "no finite value"
+        raise InputUnusable(
+            f"{uri}: {field} holds {found}, expected {low:g} to {high:g}; {bad} values are outside "
+            "or not numbers: fetch the file again",
+            code="GridValues",
+            uri=uri,
+        )
+    if field in ("RC", "RF") and (np.diff(values) >= 0).any():
+        raise InputUnusable(
+            f"{uri}: {field} does not decrease from level to level; fetch the file again",
+            code="GridValues",
+            uri=uri,
+        )
 
 
 def _expected_shapes(metas: Mapping[str, MdsMeta]) -> dict[str, tuple[int, ...]]:

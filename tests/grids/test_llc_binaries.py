@@ -125,3 +125,28 @@ def test_the_real_grid_is_read(tmp_path):
     shutil.copytree(folder, tmp_path / "grid")
     shutil.copy(folder / "meta_only" / "hFacC.meta", tmp_path / "grid")
     assert "hFacC" not in read_grid_fields(Directory(tmp_path), "grid")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("XC", 1e30),
+        ("YC", 90.5),
+        ("XG", np.nan),
+        ("RAC", 0.0),
+        ("DXG", -1.0),
+        ("Depth", np.inf),
+        ("AngleCS", 1.5),
+        ("DRF", 0.0),
+        ("RF", 10.0),
+        ("RC", -9000.0),
+    ],
+)
+def test_a_value_that_no_grid_has_is_refused_with_its_file(source, sample, field, value):
+    values = sample[field].copy()
+    values.flat[0] = value
+    write_grid_file(source.root / "llc90", field, values)
+    with pytest.raises(InputUnusable, match="fetch the file again") as error:
+        read_grid_fields(source, "llc90")
+    assert error.value.code == "GridValues"
+    assert error.value.uri.endswith(f"{field}.data")
