@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from dor_ecco_assets.errors import OutputCorrupt
@@ -176,6 +177,11 @@ def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") ->
 
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # a child's ru_maxrss on Linux begins at its parent's
+        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        if lines:
+            return round(int(lines[0].split()[1]) * 1.024e-3, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 

@@ -53,6 +53,8 @@ class Remembered:
 
 def _connect(path: str) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    # A power cut may cost the memory, which is only a cache; waiting for the disk costs more.
+    database.execute("PRAGMA synchronous = OFF")
     with database:
         database.execute(
             "CREATE TABLE IF NOT EXISTS remembered (kind TEXT, uri TEXT, size INTEGER, "

@@ -141,6 +141,13 @@ def test_a_broken_benchmark_counts_as_missed_and_hides_no_other(monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_group_whose_process_dies_counts_as_missed(tmp_path):
+    rows = running._collect(("ecco", 0), -9, tmp_path)
+    assert [found["name"] for found in rows] == ECCO[:2]
+    assert not any(found["met"] for found in rows)
+    assert "code -9" in rows[0]["note"]
+
+
 def test_children_see_no_production_of_the_caller_and_keep_bytecode(tmp_path, monkeypatch):
     monkeypatch.setenv("DOR_ECCO_ROOT", "/nowhere")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
