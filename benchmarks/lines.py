@@ -44,11 +44,14 @@ class Group:
         Measures them; takes the setting and an empty scratch folder.
     urgency : int
         Groups with more of it start first.
+    alone : bool
+        Run before all others, with nothing beside it: its ratio is that of two memory speeds.
     """
 
     names: tuple[str, ...]
     rows: Callable[[Setting, Path], Iterable[Row]]
     urgency: int = 0
+    alone: bool = False
 
 
 def _commands(setting: Setting, scratch: Path) -> Iterator[Row]:
@@ -82,7 +85,9 @@ def _granules(setting: Setting, scratch: Path) -> list[Row]:
     return granule_rows.rows(scratch, quick=setting.quick)
 
 
-_MAPPING = Group(("mapping factors, 50 depth levels", "apply to one 3-D field"), _mapping)
+_MAPPING = Group(
+    ("mapping factors, 50 depth levels", "apply to one 3-D field"), _mapping, alone=True
+)
 _NETCDF = Group(
     (
         "write a two-variable 3-D lat-lon granule",
