@@ -449,9 +449,16 @@ def _credentials(options: S3Options) -> Any:
     if options.anonymous or "AWS_ACCESS_KEY_ID" in os.environ:
         return None
     import boto3
+    from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    session = boto3.Session()
+    try:
+        session = boto3.Session()
+    except BotoCoreError as error:
+        raise StorageRefused(
+            f"AWS credentials: {error}; correct AWS_PROFILE or the AWS configuration files",
+            code="StorageAuth",
+        ) from error
     return None if session.get_credentials() is None else Boto3CredentialProvider(session)
 
 

@@ -277,6 +277,13 @@ def test_wrong_credentials_are_named_without_their_values(behind_proxy):
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in caught.value.message
 
 
+def test_an_unknown_aws_profile_is_named_with_the_mend(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    with pytest.raises(StorageRefused, match="nope.*correct AWS_PROFILE") as caught:
+        open_storage(Place(root="s3://bucket/p"))
+    assert caught.value.code == "StorageAuth"
+
+
 def test_random_faults_never_change_what_is_stored(behind_proxy, s3_server):
     from tests.support.fault_proxy import Reset, Slow, Status
 
