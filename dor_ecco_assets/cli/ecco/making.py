@@ -1,4 +1,4 @@
-"""ECCO production: grid, mapping factors, granules, verification."""
+"""Making and verifying: grid, mapping factors, granules."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,15 +20,12 @@ from dor_ecco_assets.cli.common import (
 if TYPE_CHECKING:
     from dor_ecco_assets.lineage.workspace import Workspace
 
-app = typer.Typer(help="ECCO granules from MITgcm output.", no_args_is_help=True)
-
 ForceOption = Annotated[bool, typer.Option(help="Make again what is up to date.")]
 VerifyOption = Annotated[
     bool, typer.Option(help="Hash published bytes before believing their record.")
 ]
 
 
-@app.command()
 def grid(
     project: ProjectOption = None,
     root: RootOption = None,
@@ -49,7 +46,6 @@ def grid(
     )
 
 
-@app.command()
 def factors(
     project: ProjectOption = None,
     root: RootOption = None,
@@ -70,7 +66,6 @@ def factors(
     )
 
 
-@app.command()
 def granules(
     datasets: Annotated[
         list[str] | None,
@@ -130,7 +125,6 @@ def granules(
     report_failures(tally)
 
 
-@app.command()
 def verify(
     datasets: Annotated[
         list[str] | None,
