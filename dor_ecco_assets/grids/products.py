@@ -1,10 +1,13 @@
-"""Grids as products: the model's own from its binaries, and the regular ones from configuration."""
+"""Grids as products: those of models from their files, the regular ones from configuration."""
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
 
+from pydantic import Field
+
+from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.lineage.product import Content, Product, Task
-from dor_ecco_assets.settings import Strict, load_config
+from dor_ecco_assets.settings import Strict, config_names, load_config
 from dor_ecco_assets.storage.base import Readable
 
 LLC_FOLDER = "llc90"
@@ -23,6 +26,18 @@ class RegularGrid(Strict):
     east: float = 180.0
 
 
+class PopGrid(Strict):
+    """A POP grid that comes in files: an entry ``pop_*`` of ``configs/grids``."""
+
+    nlat: int = Field(gt=1)
+    nlon: int = Field(gt=1)
+    nz: int = Field(gt=0, description="depth levels")
+    horizontal: tuple[str, ...] = Field(
+        min_length=1, description="keys below the inputs; the first that is there is read"
+    )
+    vertical: str | None = Field(None, description="key of the file of depth levels, if any")
+
+
 @lru_cache(maxsize=4)
 def grid_products(configs: str | None = None) -> tuple[Product, ...]:
     """One product per grid.
@@ -32,7 +47,6 @@ def grid_products(configs: str | None = None) -> tuple[Product, ...]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    regular = load_config(RegularGrid, "grids/latlon_0p50deg.yaml", configs)
     return (
         Product(
             key="grids/llc90",
@@ -44,15 +58,85 @@ def grid_products(configs: str | None = None) -> tuple[Product, ...]:
             inputs=_llc_inputs,
             require=_require_llc,
         ),
-        Product(
-            key="grids/latlon_0p50deg",
-            title="Regular 0.5 degree latitude-longitude grid",
-            code_version="1",
-            layer="core",
-            format="zarr",
-            make=partial(_make_regular, regular),
-            config=lambda _settings: regular.model_dump(),
-        ),
+        *(_regular_product(name, configs) for name in config_names("grids/latlon_*", configs)),
+        *(_pop_product(name, configs) for name in config_names("grids/pop_*", configs)),
+    )
+
+
+def _regular_product(name: str, configs: str | None) -> Product:
+    regular = load_config(RegularGrid, f"grids/{name}.yaml", configs)
+    return Product(
+        key=f"grids/{name}",
+        title=f"Regular {regular.resolution_degrees:g} degree latitude-longitude grid",
+        code_version="1",
+        layer="core",
+        format="zarr",
+        make=partial(_make_regular, name, regular),
+        config=lambda _settings: regular.model_dump(),
+    )
+
+
+def _pop_product(name: str, configs: str | None) -> Product:
+    grid = load_config(PopGrid, f"grids/{name}.yaml", configs)
+    return Product(
+        key=f"grids/{name}",
+        title=f"POP grid {name[4:]}: coordinates, corners, areas, levels, wet mask",
+        code_version="1",
+        layer="core",
+        format="zarr",
+        make=partial(_make_pop, name, grid),
+        inputs=partial(_pop_inputs, grid),
+        require=partial(_require_pop, name, grid),
+        config=lambda _settings: grid.model_dump(),
+    )
+
+
+def _pop_inputs(grid: PopGrid, storage: Readable, _partition: str) -> Mapping[str, str | None]:
+    there = (key for key in grid.horizontal if storage.stat(key) is not None)
+    found: dict[str, str | None] = {"horizontal": next(there, None)}
+    if grid.vertical is not None:
+        found["vertical"] = grid.vertical if storage.stat(grid.vertical) is not None else None
+    return found
+
+
+def _require_pop(
+    name: str,
+    grid: PopGrid,
+    storage: Readable,
+    _partition: str,
+    keys: Mapping[str, str | None],
+    _allow_partial: bool,
+) -> None:
+    if keys["horizontal"] is None:
+        raise InputMissing(
+            f"grids/{name}: none of {', '.join(grid.horizontal)} is in {storage.uri}; bring one, "
+            f"or name another in configs/grids/{name}.yaml",
+            code="MissingGridFile",
+        )
+
+
+def _make_pop(name: str, described: PopGrid, task: Task) -> Content:
+    import numpy as np
+
+    from dor_ecco_assets.grids.pop import grid_summary, read_pop_grid
+    from dor_ecco_assets.stores.preview import field_preview
+    from dor_ecco_assets.stores.zarr_objects import write_zarr
+
+    horizontal, vertical = task.input_keys["horizontal"] or "", task.input_keys.get("vertical")
+    grid = read_pop_grid(
+        task.inputs.read(horizontal) or b"",
+        name=name,
+        shape=(described.nlat, described.nlon, described.nz),
+        vertical=None if vertical is None else task.inputs.read(vertical),
+        uri=task.inputs.locate(horizontal),
+        vertical_uri="" if vertical is None else task.inputs.locate(vertical),
+    )
+    area = np.where(grid["wet"].values, grid["area_m2"].values, np.nan)
+    return Content(
+        key=f"grids/{name}.zarr",
+        write=partial(write_zarr, grid),
+        details=grid_summary(grid),
+        preview=lambda: field_preview(area),
     )
 
 
@@ -102,7 +186,7 @@ def _make_llc(task: Task) -> Content:
     )
 
 
-def _make_regular(regular: RegularGrid, _task: Task) -> Content:
+def _make_regular(name: str, regular: RegularGrid, _task: Task) -> Content:
     from dor_ecco_assets.grids.latlon import LatLonGrid
     from dor_ecco_assets.stores.zarr_objects import write_zarr
 
@@ -110,7 +194,7 @@ def _make_regular(regular: RegularGrid, _task: Task) -> Content:
     grid = described.to_dataset()
     grid.attrs |= {"label": described.label, "resolution_degrees": regular.resolution_degrees}
     return Content(
-        key="grids/latlon_0p50deg.zarr",
+        key=f"grids/{name}.zarr",
         write=partial(write_zarr, grid),
         details={"shape": list(described.shape), "area_m2": float(grid["area"].sum())},
     )
