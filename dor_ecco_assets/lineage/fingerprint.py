@@ -23,7 +23,8 @@ class Ingredients:
     inputs : mapping of str to str or None
         Name of each raw input to its SHA-256; None where a member is absent.
     upstream : mapping of str to str or None
-        Key of each upstream partition to its fingerprint; None where a member is absent.
+        Key of each upstream partition (``key partition`` for a member of a fan-in) to its
+        fingerprint; None where a member is absent, which counts as not naming it at all.
     """
 
     code_version: str
@@ -34,8 +35,9 @@ class Ingredients:
 
     def fingerprint(self) -> str:
         """SHA-256 over all of it, independent of the order in which it was gathered."""
+        upstream = {name: found for name, found in self.upstream.items() if found is not None}
         text = json.dumps(
-            [self.code_version, self.partition, self.config, self.inputs, self.upstream],
+            [self.code_version, self.partition, self.config, self.inputs, upstream],
             sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,19 +1,21 @@
 """What a product is, as a value: its key, inputs, partitions, code version and how it is made."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from dor_ecco_assets.settings import source_date
-from dor_ecco_assets.storage.base import Readable
+from dor_ecco_assets.lineage.record import Record
+from dor_ecco_assets.settings import Compat, allow_gaps, compat, source_date, strict_cf
+from dor_ecco_assets.storage.base import Readable, Storage
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Layer = Literal["raw", "core", "out"]
-PartitionKind = Literal["none", "month", "day"]
-Format = Literal["netcdf", "zarr"]
+PartitionKind = Literal["none", "month", "day", "case", "injection_month"]
+Format = Literal["netcdf", "zarr", "files", "html"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,33 @@ class Partitioning:
 
     Parameters
     ----------
-    kind : {"none", "month", "day"}
+    kind : {"none", "month", "day", "case", "injection_month"}
     keys : tuple of str
-        Every partition key in order; ``("",)`` where the product is not split.
+        Every partition key in order; ``("",)`` where the product is not split. Those of cases
+        read ``injection_month|polygon``.
     """
 
     kind: PartitionKind = "none"
     keys: tuple[str, ...] = ("",)
+
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """The partitions of a range: consecutive ones, or the rectangle between two corners.
+
+        Empty where a corner is no partition.
+        """
+        if first not in self.keys or last not in self.keys:
+            return ()
+        if self.kind != "case":
+            return self.keys[self.keys.index(first) : self.keys.index(last) + 1]
+        corners = list(zip(first.split("|"), last.split("|"), strict=True))
+        return tuple(
+            key
+            for key in self.keys
+            if all(
+                low <= value <= high
+                for value, (low, high) in zip(key.split("|"), corners, strict=True)
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -40,14 +62,23 @@ class RunSettings:
     source_date : str or None
         ``SOURCE_DATE_EPOCH`` as ``YYYY-MM-DDThh:mm:ss``: date written into outputs where the
         configuration names none.
+    strict_cf : bool
+        ``DOR_ECCO_STRICT_CF`` is set: leave out what CF checkers refuse.
+    compat : {"none", "reference"}
+        ``DOR_ECCO_COMPAT``: ``reference`` repeats the numerical defects of Ocean-CDR-Atlas v0.
+    allow_gaps : bool
+        ``DOR_ECCO_ALLOW_GAPS`` is set: cases whose wet cells lack numbers are made with gaps.
     """
 
     source_date: str | None = None
+    strict_cf: bool = False
+    compat: Compat = "none"
+    allow_gaps: bool = False
 
     @classmethod
     def from_environment(cls) -> "RunSettings":
         """The settings that the environment gives now."""
-        return cls(source_date())
+        return cls(source_date(), strict_cf(), compat(), allow_gaps())
 
 
 @dataclass(frozen=True)
@@ -60,16 +91,48 @@ class Content:
         Where it will lie below the root.
     write : callable
         Writes the file or folder at the local path it is given and reads it back.
-    details : mapping
-        What the materialisation says of it: shape, one physical number with its unit in the name.
+    details : mapping or callable
+        What the materialisation says of it: shape, one physical number with its unit in the name;
+        as a function it is called when all is written.
     preview : callable, optional
         Makes a small PNG of it.
+    put : callable, optional
+        Takes the place of `write` where files appear as they are made, or a region of a shared
+        store is written: puts the bytes into the storage itself, asking the second argument
+        before each whether the claim is still held, and gives their number and SHA-256.
     """
 
     key: str
-    write: Callable[[Path], None]
-    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    write: Callable[[Path], None] | None
+    details: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(
+        default_factory=dict[str, Any]
+    )
     preview: Callable[[], bytes] | None = None
+    put: Callable[[Storage, Callable[[], None]], tuple[int, str]] | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One published partition that a fan-in is made from.
+
+    Parameters
+    ----------
+    key, partition : str
+    record : Record
+    uri : str
+        Absolute.
+    open : callable
+        Opens it lazily; the caller closes it.
+    read : callable
+        A seekable binary file over its bytes, where it is one file.
+    """
+
+    key: str
+    partition: str
+    record: Record
+    uri: str
+    open: Callable[[], "xr.Dataset"]
+    read: Callable[[], AbstractContextManager[BinaryIO]]
 
 
 @dataclass(frozen=True)
@@ -91,6 +154,13 @@ class Task:
         Takes a name and a function; what the function gives is worked out once for all tasks of
         the process that ask for the same name, and dropped when its kind is asked for by another.
         A name reads ``kind fingerprint``.
+    members : callable
+        Gives the members that are there one at a time, in the order in which the product names
+        them.
+    failed : tuple of str
+        Members, as ``key partition``, whose last attempt failed.
+    workshop : Path
+        A local folder, not there at first, that is kept until the partition is published.
     """
 
     partition: str
@@ -100,6 +170,9 @@ class Task:
     settings: RunSettings
     upstream_fingerprints: Mapping[str, str | None]
     keep: Callable[[str, Callable[[], Any]], Any]
+    members: Callable[[], Iterator[Member]] = lambda: iter(())
+    failed: tuple[str, ...] = ()
+    workshop: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -115,20 +188,34 @@ class Product:
     code_version : str
         Raised by hand when the product's bytes would change.
     layer : {"raw", "core", "out"}
-    format : {"netcdf", "zarr"}
+    format : {"netcdf", "zarr", "files", "html"}
+        ``files`` is a folder of files, ``html`` one page.
     make : callable
-        Works out the content of one partition.
+        Works out the content of one partition; for products that are made together, of each by
+        its key.
     partitioning : Partitioning
     upstream : tuple of str
         Keys of unpartitioned products it is made from.
     inputs : callable
         Raw inputs of one partition, by name; the key is None where a member is absent.
+    arrived : callable, optional
+        Partitions of which any raw input may be there, so that a walk of many that wait needs not
+        ask `inputs` for each; every one may be if not given.
     require : callable
         Raises `InputMissing` where what `inputs` gave is not enough to make the partition.
     config : callable
         What of the configuration decides its bytes.
+    gathers : tuple of str
+        Keys of the products whose partitions it is made from (a fan-in). Unlike `upstream` they
+        are not made first: it is made of those members that are recorded.
+    members : callable
+        Key and partition of every member that one of its own partitions may have.
     external : tuple of str
         Keys of external assets (raw inputs) it hangs on in the graph.
+    together : str
+        ``line/name`` shared by products that are made in one go, under one claim, from the same
+        inputs; each keeps its own record. What fails is noted and tried again by every run: it is
+        not put into quarantine, because much of it may have been made.
     """
 
     key: str
@@ -136,15 +223,24 @@ class Product:
     code_version: str
     layer: Layer
     format: Format
-    make: Callable[[Task], Content]
+    make: Callable[[Task], Content | Mapping[str, Content]]
     partitioning: Partitioning = Partitioning()
     upstream: tuple[str, ...] = ()
     inputs: Callable[[Readable, str], Mapping[str, str | None]] = lambda _inputs, _partition: {}
+    arrived: Callable[[Readable], Container[str]] | None = None
     require: Callable[[Readable, str, Mapping[str, str | None], bool], None] = (
         lambda _storage, _partition, _keys, _allow_partial: None
     )
     config: Callable[[RunSettings], Mapping[str, Any]] = lambda _settings: {}
+    gathers: tuple[str, ...] = ()
+    members: Callable[[str], Sequence[tuple[str, str]]] = lambda _partition: ()
     external: tuple[str, ...] = ()
+    together: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose claim, scratch and Dagster step it is made under: its group's, else its own."""
+        return self.together or self.key
 
     @property
     def line(self) -> str:

@@ -65,7 +65,7 @@ def is_there(storage: Storage, record: Record, *, verify: bool) -> bool:
 
 
 def _exists(storage: Storage, record: Record) -> bool:
-    if record.details["format"] == "zarr":
+    if record.details["format"] in ("zarr", "files"):
         return sum(found.size for _, found in storage.list(record.uri)) == record.bytes
     found = storage.stat(record.uri)
     return found is not None and found.size == record.bytes
@@ -186,12 +186,21 @@ def peak_memory_mb() -> float:
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
+#: Inputs that a materialisation names one by one; a series has tens of thousands.
+MOST_INPUTS_NAMED = 50
+
+
 def summary(outcome: Outcome) -> Mapping[str, Any]:
     """What a materialisation says of one partition, as plain values."""
     record = outcome.record
     details = {
         name: value for name, value in record.details.items() if name not in {"ingredients", "run"}
     }
+    inputs = details.get("inputs", {})
+    if len(inputs) > MOST_INPUTS_NAMED:
+        named = dict(list(inputs.items())[:MOST_INPUTS_NAMED])
+        further = f"{len(inputs) - MOST_INPUTS_NAMED} more, in the record"
+        details["inputs"] = {**named, "further": further}
     return {
         "bytes": record.bytes,
         "sha256": record.sha256,

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from dor_ecco_assets.errors import ConfigurationError, OutputCorrupt
 from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.record import Record, read_record, recorded_partitions
-from dor_ecco_assets.lineage.workspace import Workspace
+from dor_ecco_assets.lineage.workspace import Workspace, member_name
 
 
 def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
@@ -51,8 +52,18 @@ def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
         "uri": None if record is None else workspace.storage.locate(record.uri),
         "record": None if record is None else asdict(record),
         "inputs": _inputs_of(workspace, product, partition, record),
-        "upstream": [trace(workspace, name, "") for name in product.upstream],
+        "upstream": [
+            *(trace(workspace, name, "") for name in product.upstream),
+            *(trace(workspace, *member) for member in _recorded_members(workspace, key, partition)),
+        ],
     }
+
+
+def _recorded_members(workspace: Workspace, key: str, partition: str) -> list[tuple[str, str]]:
+    """Members of a fan-in that are there."""
+    found = workspace.ingredients(key, partition).upstream
+    members = workspace.product(key).members(partition)
+    return [member for member in members if found[member_name(*member)] is not None]
 
 
 def _inputs_of(
@@ -74,6 +85,10 @@ def _inputs_of(
             }
         )
     return found
+
+
+#: Commands that make what is gathered from granules.
+_GATHERED = {"ecco/delivery": "deliver", "ecco/quality_report": "report"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +180,7 @@ def _unrecorded(
     seen: set[str] = set()
     for line in dict.fromkeys(key.split("/")[0] for key in keys):
         for name, _ in workspace.storage.list(line):
-            place = _place_of(name)
+            place = _place_of(name, spoken_for)
             product = next((key for key in keys if _belongs(place, key)), None)
             if product is None or place in spoken_for or place in seen:
                 continue
@@ -183,8 +198,11 @@ def _unrecorded(
     return differences
 
 
-def _place_of(name: str) -> str:
-    """The file, or the Zarr folder, that an object below the root belongs to."""
+def _place_of(name: str, spoken_for: set[str]) -> str:
+    """The file or folder that an object below the root belongs to."""
+    folder = next((str(p) for p in PurePosixPath(name).parents if str(p) in spoken_for), None)
+    if folder is not None:
+        return folder
     head, found, _ = name.partition(".zarr/")
     return f"{head}.zarr" if found else name
 
@@ -209,4 +227,6 @@ def _remake(key: str, partition: str) -> str:
         return "dor-ecco ecco grid --verify"
     if line == "mapping":
         return "dor-ecco ecco factors --verify"
+    if key in _GATHERED:
+        return f"dor-ecco ecco {_GATHERED[key]} {partition} --verify"
     return f"dor-ecco {line} granules {name} --partition {partition} --verify"

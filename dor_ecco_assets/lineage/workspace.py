@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from dor_ecco_assets.errors import (
     PartitionBusy,
 )
 from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
-from dor_ecco_assets.lineage.product import Product, RunSettings, Task
+from dor_ecco_assets.lineage.product import Member, Product, RunSettings, Task
 from dor_ecco_assets.lineage.publication import (
     WITHDRAWN,
     Outcome,
@@ -58,6 +59,7 @@ MANIFEST_MISMATCH = "ChecksumMismatch"
 LONGEST_WAIT_S = 600
 
 NO_INPUT = "no input has arrived"
+NO_MEMBER = "nothing it is made from has been made"
 
 Standing = Literal["up to date", "stale", "absent", "waiting", "quarantined"]
 
@@ -118,6 +120,7 @@ class Workspace:
     _listings: dict[str, dict[str, Stat]] = field(default_factory=dict[str, dict[str, Stat]])
     _fingerprints: dict[str, str] = field(default_factory=dict[str, str])
     _kept: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
+    _recorded: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
 
     def product(self, key: str) -> Product:
         """The product with this key.
@@ -154,15 +157,40 @@ class Workspace:
 
     def ingredients(self, key: str, partition: str) -> Ingredients:
         """Everything that decides the bytes of one partition, as it is now."""
+        return self._ingredients(key, partition, self._member_fingerprint)
+
+    def _ingredients(
+        self, key: str, partition: str, recorded: Callable[[str, str], str | None]
+    ) -> Ingredients:
         product = self.product(key)
         keys = product.inputs(self._listed_inputs, partition)
+        members = {member_name(*member): recorded(*member) for member in product.members(partition)}
         return Ingredients(
             code_version=product.code_version,
             partition=partition,
             config=product.config(self.settings),
             inputs={name: self._identity(found) for name, found in sorted(keys.items())},
-            upstream={name: self.fingerprint(name) for name in product.upstream},
+            upstream={name: self.fingerprint(name) for name in product.upstream} | members,
         )
+
+    def _member_fingerprint(self, key: str, partition: str) -> str | None:
+        """Fingerprint of a member as it is recorded now; None where it is not."""
+        try:
+            record = read_record(self.storage, key, partition)
+        except OutputCorrupt:
+            return None  # a record that cannot be read proves nothing
+        return None if record is None else record.fingerprint
+
+    def _listed_member_fingerprint(self, key: str, partition: str) -> str | None:
+        """The same for a walk of many: the records of a product are listed and read once."""
+        if key not in self._recorded:
+            found = self._recorded[key] = {}
+            for name, stat in self.storage.list(f"{FOLDER}/{key}"):
+                with suppress(OutputCorrupt):
+                    record = self._remembered_record(name, stat)
+                    if record is not None:
+                        found[name] = record.fingerprint
+        return self._recorded[key].get(record_key(key, partition))
 
     def fingerprint(self, key: str) -> str:
         """Fingerprint of an unpartitioned product, worked out once per workspace."""
@@ -185,6 +213,16 @@ class Workspace:
             "sha256", self.inputs.locate(key), stat, lambda: self.inputs.digest(key)[1]
         )
 
+    def input_keys(self, key: str, partition: str) -> Mapping[str, str | None]:
+        """Raw inputs of one partition by name, None where one is absent; one listing per folder."""
+        return self.product(key).inputs(self._listed_inputs, partition)
+
+    def input_bytes(self, key: str, partition: str) -> int:
+        """Size of the raw inputs of one partition that are there."""
+        keys = self.input_keys(key, partition).values()
+        stats = [self._listed_inputs.stat(found) for found in keys if found is not None]
+        return sum(stat.size for stat in stats if stat is not None)
+
     # How partitions stand
 
     def state(self, key: str, partition: str) -> State:
@@ -202,7 +240,12 @@ class Workspace:
         product = self.product(key)
         stamps = dict(self.storage.list(f"{FOLDER}/{key}"))
         noted = {name for name, _ in self.storage.list(f"{QUARANTINE}/{key}")}
+        arrived = product.arrived(self._listed_inputs) if product.arrived else None
         for partition in product.partitioning.keys:
+            waits = arrived is not None and partition not in arrived
+            if waits and not (stamps and record_key(key, partition) in stamps):
+                yield State(key, partition, "waiting", (NO_INPUT,))
+                continue
             name = record_key(key, partition)
             keys = product.inputs(self._listed_inputs, partition)
             if name not in stamps and keys and not any(keys.values()):
@@ -216,7 +259,8 @@ class Workspace:
             note = None
             if quarantine_key(key, partition) in noted:
                 note = read_quarantined(self.storage, key, partition)
-            yield self._judge(product, self.ingredients(key, partition), record, note)
+            wanted = self._ingredients(key, partition, self._listed_member_fingerprint)
+            yield self._judge(product, wanted, record, note)
 
     def _remembered_record(self, name: str, stat: Stat) -> Record | None:
         def text() -> str:
@@ -251,7 +295,17 @@ class Workspace:
             return state("stale", *differences(record.details["ingredients"], wanted.for_record()))
         if wanted.inputs and not any(wanted.inputs.values()):
             return state("waiting", NO_INPUT)
+        if product.gathers and not self._present(product, wanted):
+            return state("waiting", NO_MEMBER)
         return state("absent", "never made")
+
+    def _present(self, product: Product, wanted: Ingredients) -> list[tuple[str, str]]:
+        """Members of a fan-in that are recorded, in the order in which the product names them."""
+        return [
+            member
+            for member in product.members(wanted.partition)
+            if wanted.upstream[member_name(*member)] is not None
+        ]
 
     # Making partitions
 
@@ -282,6 +336,12 @@ class Workspace:
         done = self._done(product, ingredients, policy)
         if done is not None:
             return done
+        if product.gathers and not self._present(product, ingredients):
+            raise InputMissing(
+                f"{key} {partition}: none of the partitions that it is made from has been made in "
+                f"{self.storage.uri}; make some of {_few(product.gathers)} first",
+                code="NothingToGather",
+            )
         for name in product.upstream:
             self._make_upstream(name)
         with self.storage.claim(claim_name(key, partition)) as still_held:
@@ -355,6 +415,7 @@ class Workspace:
             settings=self.settings,
             upstream_fingerprints=ingredients.upstream,
             keep=self._keep,
+            members=lambda: self._members(product, ingredients),
         )
         watch = Stopwatch()
         with self.inputs.faults(""), self.storage.faults(product.key):
@@ -362,6 +423,9 @@ class Workspace:
             sources = self._sources(ingredients, keys)
             for name in product.upstream:
                 self._current_record(name)
+            for member in self._present(product, ingredients):
+                self._current_member(ingredients, *member)
+            self._recorded.pop(product.key, None)
             return publish(self.storage, product, ingredients, content, sources, watch, still_held)
 
     def _sources(
@@ -426,12 +490,55 @@ class Workspace:
             )
         return record
 
+    def _members(self, product: Product, ingredients: Ingredients) -> Iterator[Member]:
+        from dor_ecco_assets.stores.opening import open_uri
+
+        for key, partition in self._present(product, ingredients):
+            record = self._current_member(ingredients, key, partition)
+            if not is_there(self.storage, record, verify=False):
+                raise OutputCorrupt(
+                    f"{self.storage.locate(record.uri)}, {key} {partition}, is gone or has another "
+                    "size than recorded; make that partition again",
+                    code="MemberGone",
+                )
+            yield Member(
+                key,
+                partition,
+                record,
+                self.storage.locate(record.uri),
+                lambda record=record: open_uri(self.storage, record),
+                lambda record=record: closing(self.storage.reader(record.uri)),
+            )
+
+    def _current_member(self, ingredients: Ingredients, key: str, partition: str) -> Record:
+        """Record of a member that is what the fan-in's fingerprint takes it to be."""
+        record = read_record(self.storage, key, partition)
+        if (
+            record is None
+            or record.fingerprint != ingredients.upstream[member_name(key, partition)]
+        ):
+            raise PartitionBusy(
+                f"{key} {partition} was replaced while it was gathered; nothing was published: run "
+                "again when that run has finished",
+                code="UpstreamReplaced",
+            )
+        return record
+
     def sweep(self, key: str) -> list[str]:
         """Remove what killed writers of this product left behind."""
         line = self.product(key).line
         hidden = (FOLDER, QUARANTINE, WITHDRAWN)
         folders = (line, key, *(f"{folder}/{key}" for folder in hidden))
         return [path for folder in folders for path in self.storage.sweep(folder, claims=line)]
+
+
+def member_name(key: str, partition: str) -> str:
+    """How the ingredients of a fan-in name one member."""
+    return f"{key} {partition}".rstrip()
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -475,10 +582,12 @@ class _Listed:
         return self._storage.list(prefix)
 
     def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        return self._storage.list_folder(prefix)
+        return iter(self._folder(prefix).items())
 
     def stat(self, key: str) -> Stat | None:
-        folder = key.rpartition("/")[0]
+        return self._folder(key.rpartition("/")[0]).get(key)
+
+    def _folder(self, folder: str) -> dict[str, Stat]:
         if folder not in self._listings:
             self._listings[folder] = dict(self._storage.list_folder(folder))
-        return self._listings[folder].get(key)
+        return self._listings[folder]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dor_ecco_assets.errors import InputMissing
+from dor_ecco_assets.errors import ConfigurationError, InputMissing
 from dor_ecco_assets.lineage.record import Record, read_record, recorded_partitions
 from dor_ecco_assets.settings import find_places
 from dor_ecco_assets.storage import Directory, Storage, open_storage
@@ -97,6 +97,11 @@ def open_uri(storage: Storage, record: Record) -> "xr.Dataset":
     """
     import xarray as xr
 
+    if record.details["format"] in ("files", "html"):
+        raise ConfigurationError(
+            f"{storage.locate(record.uri)} holds no arrays; open the file or folder itself",
+            code="NotADataset",
+        )
     if record.details["format"] == "zarr":
         return xr.open_zarr(storage.zarr_store(record.uri), consolidated=False, chunks=None)
     source, engine = netcdf_source(storage, record.uri)
