@@ -1,53 +1,159 @@
 """Where the partitions of a batch are made: in this process, or spread by Dask over workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, override
 
 import dagster as dg
+from pydantic import PrivateAttr
 
+from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.publication import Outcome
 from dor_ecco_assets.lineage.workspace import Failure, Policy, Workspace, make_all
 from dor_ecco_assets.products import Production
 
 
+class Job(NamedTuple):
+    """One partition to be made."""
+
+    key: str
+    partition: str
+    policy: Policy
+
+
 class ComputeResource(dg.ConfigurableResource[Any]):
-    """Dask client by mode: ``none`` in this process, ``local`` in worker processes."""
+    """Dask client by mode: ``none`` in this process, ``local`` in worker processes.
+
+    Worker processes live as long as the run that needs them. A run of several assets hands all its
+    partitions to them at once, so that those of one asset do not wait for the last of another.
+    """
 
     mode: Literal["none", "local"] = "none"
     workers: int = 2
+
+    _run: dg.DagsterRun | None = PrivateAttr(None)
+    _crew: "_Crew | None" = PrivateAttr(None)
+
+    @override
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember the run, whose other assets are made along."""
+        self._run = context.run
+
+    @override
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """End the worker processes."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def make_all(
         self, production: Production, key: str, partitions: Sequence[str], policy: Policy
     ) -> Iterator[Outcome | Failure]:
         """Make partitions of one product; outcomes come as they are done, failures among them."""
-        if self.mode == "none" or len(partitions) < 2:
+        jobs = [Job(key, partition, policy) for partition in partitions]
+        if self.mode == "none":
             yield from make_all(production.workspace(), key, partitions, policy)
-            return
-        from distributed import Client, LocalCluster, as_completed
+        elif self._run is None:  # outside of a run nobody would end the workers
+            yield from self._made_together(production, jobs)
+        else:
+            if self._crew is None:
+                workspace = production.workspace()
+                ahead = [
+                    *jobs,
+                    *(j for j in jobs_of(self._run, workspace.products) if j.key != key),
+                ]
+                if len(ahead) < 2:
+                    yield from make_all(workspace, key, partitions, policy)
+                    return
+                self._crew = _Crew(production, min(self.workers, len(ahead)))
+                self._crew.take(ahead)
+            yield from self._crew.made(jobs)
 
-        production.workspace().sweep(key)
+    def _made_together(
+        self, production: Production, jobs: list[Job]
+    ) -> Iterator[Outcome | Failure]:
+        crew = _Crew(production, min(self.workers, len(jobs)))
+        try:
+            yield from crew.made(jobs)
+        finally:
+            crew.close()
+
+
+def jobs_of(run: dg.DagsterRun, products: Mapping[str, Product]) -> list[Job]:
+    """Partitions of split products that a run is to make, as its selection and tags say.
+
+    Parameters
+    ----------
+    run : DagsterRun
+    products : mapping of str to Product
+
+    Returns
+    -------
+    list of Job
+        Empty where the run names no assets.
+    """
+    jobs: list[Job] = []
+    first = run.tags.get("dagster/asset_partition_range_start", run.tags.get("dagster/partition"))
+    last = run.tags.get("dagster/asset_partition_range_end", first)
+    ops: Any = run.run_config.get("ops", {})
+    for asset in sorted(run.asset_selection or ()):
+        product = products.get("/".join(asset.path))
+        # A product that gathers others' partitions is made when those are there.
+        keys = () if product is None or product.gathers else product.partitioning.keys
+        if product is not None and first in keys and last in keys:
+            config = ops.get("__".join(asset.path), {}).get("config", {})
+            partitions = keys[keys.index(first) : keys.index(last) + 1]
+            jobs += [Job(product.key, partition, Policy(**config)) for partition in partitions]
+    return jobs
+
+
+class _Crew:
+    """Worker processes on this machine with the jobs they were given."""
+
+    def __init__(self, production: Production, workers: int) -> None:
+        from distributed import Client, LocalCluster
+
+        self._production = production
+        self._open = ExitStack()
         # Dask starts worker processes by spawning them: a fork after HDF5 or OpenMP work dies.
-        with (
+        cluster = self._open.enter_context(
             LocalCluster(
-                n_workers=min(self.workers, len(partitions)),
+                n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            futures = client.map(
-                make_in_worker,
-                partitions,
-                production=production,
-                product=key,
-                policy=policy,
-                pure=False,
             )
-            for _, result in as_completed(futures, with_results=True):
-                yield result
+        )
+        self._client = self._open.enter_context(Client(cluster))
+        self._taken: dict[Job, Any] = {}
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Begin with jobs whose outcomes are asked for later, the largest input first."""
+        workspace = self._production.workspace()
+        for key in dict.fromkeys(job.key for job in jobs):
+            workspace.sweep(key)
+        waiting = [job for job in jobs if job not in self._taken]
+        # Outcomes of one size keep their order, so that a range is made from its first month on.
+        waiting.sort(key=lambda job: -workspace.input_bytes(job.key, job.partition))
+        found = self._client.map(
+            make_in_worker, waiting, production=self._production, pure=False, batch_size=100
+        )
+        self._taken |= dict(zip(waiting, found, strict=True))
+
+    def made(self, jobs: Sequence[Job]) -> Iterator[Outcome | Failure]:
+        """Outcomes of jobs as they are done; each is handed out once."""
+        from distributed import as_completed
+
+        self.take(jobs)
+        futures = [self._taken.pop(job) for job in jobs]
+        for _, result in as_completed(futures, with_results=True):
+            yield result
+
+    def close(self) -> None:
+        """End the worker processes, and with them what nobody waits for."""
+        self._open.close()
 
 
 @lru_cache(maxsize=1)
@@ -56,13 +162,11 @@ def _workspace_of(production: Production) -> Workspace:
     return production.workspace()
 
 
-def make_in_worker(
-    partition: str, *, production: Production, product: str, policy: Policy
-) -> Outcome | Failure:
+def make_in_worker(job: Job, *, production: Production) -> Outcome | Failure:
     """Make one partition in a worker process."""
     from dor_ecco_assets.errors import DorEccoError
 
     try:
-        return _workspace_of(production).make(product, partition, policy)
+        return _workspace_of(production).make(*job)
     except DorEccoError as error:
-        return Failure(partition, error)
+        return Failure(job.partition, error)

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,13 +84,40 @@ def run_products(
         ensure_instance(places)
         compute = None if workers is None else Compute(mode="local", workers=workers)
         defs = build_definitions(places.profile, places.configs, compute=compute)
-        runs = list(_runs_of(defs, keys[0], partitions))
+        runs = list(_runs_of(defs, keys, partitions))
         with (
             dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
             _progress(len(keys) * max(1, len(partitions)), tally),
         ):
             for tags in runs:
                 _execute(dg, defs, instance, keys, tags, policy, tally)
+    return tally
+
+
+def run_all(
+    places: Places,
+    wanted: Mapping[str, Sequence[str]],
+    *,
+    policy: Policy | None = None,
+    workers: int | None = None,
+    tally: Tally | None = None,
+) -> Tally:
+    """Materialise partitions of many products; those of the same partitions share a run.
+
+    Parameters
+    ----------
+    places : Places
+    wanted : mapping of str to sequence of str
+        Partitions by product; none where a product is not split.
+    policy, workers, tally
+        As for `run_products`.
+    """
+    tally = tally or Tally()
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for key, partitions in wanted.items():
+        alike.setdefault(tuple(partitions), []).append(key)
+    for partitions, keys in alike.items():
+        run_products(places, keys, partitions, policy=policy, workers=workers, tally=tally)
     return tally
 
 
@@ -161,7 +188,7 @@ def _failures_of(event: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _runs_of(
-    defs: "dg.Definitions", key: str, partitions: Sequence[str]
+    defs: "dg.Definitions", keys: Sequence[str], partitions: Sequence[str]
 ) -> Iterator[dict[str, str]]:
     """Tags of each run that together cover `partitions`: consecutive keys share one."""
     if not partitions:
@@ -171,21 +198,21 @@ def _runs_of(
 
     from resources.product_assets import MOST_PARTITIONS_PER_RUN
 
-    asset = defs.resolve_asset_graph().get(dg.AssetKey(key.split("/")))
+    asset = defs.resolve_asset_graph().get(dg.AssetKey(keys[0].split("/")))
     assert asset.partitions_def is not None
     every = {name: place for place, name in enumerate(asset.partitions_def.get_partition_keys())}
     unknown = [name for name in partitions if name not in every]
     if unknown:
         first, last = next(iter(every)), next(reversed(every))
         raise ConfigurationError(
-            f"{key} has no partition {', '.join(unknown)}; it has {first} to {last}",
+            f"{keys[0]} has no partition {', '.join(unknown)}; it has {first} to {last}",
             code="UnknownPartition",
         )
     places = sorted(every[name] for name in set(partitions))
     names = list(every)
     start = previous = places[0]
     for place in [*places[1:], None]:
-        full = previous - start + 1 == MOST_PARTITIONS_PER_RUN
+        full = previous - start + 1 == max(1, MOST_PARTITIONS_PER_RUN // len(keys))
         if place is None or place != previous + 1 or full:
             yield _tags(names[start], names[previous])
             start = place if place is not None else start
