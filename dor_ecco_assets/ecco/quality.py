@@ -1,108 +1,100 @@
-"""What may be wrong with the numbers of a field: counted here, judged elsewhere.
-
-All functions take a field on one kind of point and the wet mask of the same points, whose shape
-may lack the field's leading axes. They count; whether a count is a warning or a failure is policy.
-"""
+"""What may be wrong with the numbers of a field: counted here in one pass, judged elsewhere."""
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dor_ecco_assets.errors import GridMismatch
 
-__all__ = [
-    "LandValues",
-    "RangeReport",
-    "is_constant",
-    "non_finite_in_wet",
-    "non_zero_on_land",
-    "outside_range",
-]
+__all__ = ["FieldSurvey", "survey_field"]
 
 
-class LandValues(NamedTuple):
-    """Dry cells that do not hold 0: how many, and the largest magnitude among the finite ones."""
+class FieldSurvey(NamedTuple):
+    """What the cells of one field hold.
 
-    cells: int
-    largest: float
+    Parameters
+    ----------
+    non_finite : int
+        Wet cells with NaN or an infinity.
+    outside : int
+        Wet cells with a finite value outside the range asked for.
+    minimum, maximum : float
+        Of the finite values in wet cells, in the field's unit; NaN where there is none.
+    finite : int
+        Wet cells with a finite value.
+    on_land : int
+        Dry cells that do not hold 0, NaN included.
+    largest_on_land : float
+        Largest magnitude among their finite values, 0 where there is none.
+    """
 
-
-class RangeReport(NamedTuple):
-    """Wet cells outside a range, and the extremes of all finite wet ones (NaN if there is none)."""
-
-    cells: int
+    non_finite: int
+    outside: int
     minimum: float
     maximum: float
+    finite: int
+    on_land: int
+    largest_on_land: float
+
+    @property
+    def constant(self) -> bool:
+        """Whether all finite wet values are the same one; False where there are fewer than two."""
+        return self.finite > 1 and self.minimum == self.maximum
 
 
-def non_finite_in_wet(field: NDArray[Any], wet: NDArray[np.bool_]) -> int:
-    """Count wet cells that hold NaN or an infinity.
-
-    Parameters
-    ----------
-    field : ndarray, shape (..., tile, j, i)
-    wet : ndarray of bool, shape of the last axes of `field`
-
-    Returns
-    -------
-    int
-    """
-    return int(np.count_nonzero(~np.isfinite(field) & _fitting(wet, field)))
-
-
-def non_zero_on_land(field: NDArray[Any], wet: NDArray[np.bool_]) -> LandValues:
-    """Count dry cells that hold something, NaN included.
+def survey_field(
+    field: NDArray[Any], wet: NDArray[np.bool_], *, low: float = -np.inf, high: float = np.inf
+) -> FieldSurvey:
+    """Count what may be wrong with a field, in one pass.
 
     Parameters
     ----------
-    field : ndarray, shape (..., tile, j, i)
+    field : ndarray of float32 or float64, shape (..., tile, j, i)
     wet : ndarray of bool, shape of the last axes of `field`
-
-    Returns
-    -------
-    LandValues
-        ``largest`` is 0 where no finite value stands out.
-    """
-    found = field[(field != 0) & ~_fitting(wet, field)]
-    finite = np.abs(found[np.isfinite(found)])
-    return LandValues(int(found.size), float(finite.max()) if finite.size else 0.0)
-
-
-def outside_range(
-    field: NDArray[Any], wet: NDArray[np.bool_], *, low: float, high: float
-) -> RangeReport:
-    """Count wet cells whose finite value lies below `low` or above `high`.
-
-    Parameters
-    ----------
-    field : ndarray, shape (..., tile, j, i)
-    wet : ndarray of bool, shape of the last axes of `field`
-    low, high : float
+    low, high : float, optional
         Both inclusive, in the unit of `field`.
 
     Returns
     -------
-    RangeReport
+    FieldSurvey
+
+    Raises
+    ------
+    GridMismatch
+        Code ``ShapeMismatch``, if the mask does not fit the field.
     """
-    values = field[_fitting(wet, field) & np.isfinite(field)]
-    if values.size == 0:
-        return RangeReport(0, np.nan, np.nan)
-    outside = np.count_nonzero((values < low) | (values > high))
-    return RangeReport(int(outside), float(values.min()), float(values.max()))
-
-
-def is_constant(field: NDArray[Any], wet: NDArray[np.bool_]) -> bool:
-    """Whether all finite wet values are the same one; False where there are fewer than two."""
-    values = field[_fitting(wet, field) & np.isfinite(field)]
-    return bool(values.size > 1 and values.min() == values.max())
-
-
-def _fitting(wet: NDArray[np.bool_], field: NDArray[Any]) -> NDArray[np.bool_]:
     if wet.shape != field.shape[field.ndim - wet.ndim :]:
         raise GridMismatch(
             f"the wet mask has shape {wet.shape}, expected the last axes of the field's "
             f"{field.shape}",
             code="ShapeMismatch",
         )
-    return np.broadcast_to(wet, field.shape)
+    rows = np.ascontiguousarray(field).reshape(-1, wet.size)
+    return FieldSurvey(*_survey(rows, np.ascontiguousarray(wet).reshape(-1), low, high))
+
+
+@numba.njit(cache=True, nogil=True)
+def _survey(
+    rows: NDArray[Any], wet: NDArray[np.bool_], low: float, high: float
+) -> tuple[int, int, float, float, int, int, float]:
+    non_finite, outside, finite, on_land = 0, 0, 0, 0
+    minimum, maximum, largest = np.inf, -np.inf, 0.0
+    for row in rows:
+        for cell in range(row.size):
+            value = row[cell]
+            if not wet[cell]:
+                if value != 0:
+                    on_land += 1
+                    if np.isfinite(value):
+                        largest = max(largest, abs(value))
+            elif np.isfinite(value):
+                finite += 1
+                minimum, maximum = min(minimum, value), max(maximum, value)
+                outside += value < low or value > high
+            else:
+                non_finite += 1
+    if finite == 0:
+        minimum, maximum = np.nan, np.nan
+    return non_finite, outside, minimum, maximum, finite, on_land, largest

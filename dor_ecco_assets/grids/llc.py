@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dor_ecco_assets.errors import GridMismatch
 
@@ -91,17 +91,19 @@ def connections() -> Iterator[tuple[int, Side, Neighbour]]:
                 yield tile, side, neighbour
 
 
-def tiles_from_compact(compact: NDArray[Any]) -> NDArray[Any]:
+def tiles_from_compact(compact: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Rearrange MITgcm's compact layout into 13 tiles, without rotating or flipping any.
 
     Parameters
     ----------
     compact : ndarray, shape (..., 13 L, L)
+    dtype : dtype, optional
+        Of the result, that of `compact` by default; cast in the same pass.
 
     Returns
     -------
     ndarray, shape (..., 13, L, L)
-        A new array in the dtype of `compact`.
+        A new array.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def tiles_from_compact(compact: NDArray[Any]) -> NDArray[Any]:
             code="ShapeMismatch",
         )
     side, lead = compact.shape[-1], compact.shape[:-2]
-    tiles = np.empty((*lead, N_TILES, side, side), compact.dtype)
+    tiles = np.empty((*lead, N_TILES, side, side), compact.dtype if dtype is None else dtype)
     tiles[..., :7, :, :] = compact[..., : 7 * side, :].reshape(*lead, 7, side, side)
     for first, row in ((7, 7 * side), (10, 10 * side)):
         face = compact[..., row : row + 3 * side, :].reshape(*lead, side, 3, side)

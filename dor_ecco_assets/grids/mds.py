@@ -248,9 +248,9 @@ def read_field(
             code="EndianSuspect",
             uri=name,
         )
-    values = raw if meta.is_profile else tiles_from_compact(raw)
+    native = np.dtype(dtype).newbyteorder("=")
     with np.errstate(over="ignore"):  # what float32 cannot hold turns to inf, found as non-finite
-        return values.astype(np.dtype(dtype).newbyteorder("="), copy=False)
+        return raw.astype(native) if meta.is_profile else tiles_from_compact(raw, native)
 
 
 def looks_byte_swapped(values: NDArray[Any]) -> bool:

@@ -30,21 +30,37 @@ def field_preview(field: NDArray[Any]) -> bytes:
     """
     from PIL import Image
 
-    step = -(-max(field.shape) // _LARGEST)
-    seen = np.flipud(field[::step, ::step]).astype(np.float64)
+    seen = np.flipud(_thinned(field)).astype(np.float64)
     wet = np.isfinite(seen)
-    low, high = np.percentile(seen[wet], [2, 98]) if wet.any() else (0.0, 1.0)
+    low, high = drawn_range(field)
     diverging = low < 0 < high
-    if diverging:
-        low, high = -max(-low, high), max(-low, high)
     scaled = (np.where(wet, seen, low) - low) / (high - low if high > low else 1.0)
     colour = 2 + np.clip(scaled * (_N_COLOURS - 1), 0, _N_COLOURS - 1)
     index = np.where(wet, colour, np.isinf(seen)).astype(np.uint8)
     picture = Image.fromarray(index, mode="P")
     picture.putpalette([*_LAND, *_OUTSIDE, *_ramp(_DIVERGING if diverging else _SEQUENTIAL)])
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True, transparency=1)
+    picture.save(file, "PNG", transparency=1)
     return file.getvalue()
+
+
+def drawn_range(field: NDArray[Any]) -> tuple[float, float]:
+    """Values that `field_preview` gives its first and its last colour; 0 to 1 where all is land."""
+    seen = _thinned(field).astype(np.float64)
+    wet = np.isfinite(seen)
+    low, high = map(float, np.percentile(seen[wet], [2, 98])) if wet.any() else (0.0, 1.0)
+    return (-max(-low, high), max(-low, high)) if low < 0 < high else (low, high)
+
+
+def colours(low: float, high: float) -> list[str]:
+    """Colours of a legend for a range, from low to high, as CSS takes them."""
+    anchors = _DIVERGING if low < 0 < high else _SEQUENTIAL
+    return ["#" + "".join(f"{channel:02x}" for channel in colour) for colour in anchors]
+
+
+def _thinned(field: NDArray[Any]) -> NDArray[Any]:
+    step = -(-max(field.shape) // _LARGEST)
+    return field[::step, ::step]
 
 
 def _ramp(anchors: tuple[tuple[int, int, int], ...]) -> list[int]:
