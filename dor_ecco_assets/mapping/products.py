@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from dor_ecco_assets.lineage.product import Content, Product, Task
-from dor_ecco_assets.settings import Strict, load_config
+from dor_ecco_assets.settings import Strict, config_names, load_config
 
 
 class Radius(Strict):
@@ -40,19 +40,21 @@ def mapping_products(configs: str | None = None) -> tuple[Product, ...]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    name = "llc90_to_latlon_0p50deg"
+    names = config_names("mapping/*_to_latlon_*", configs)
+    return tuple(_product(name, configs) for name in names)
+
+
+def _product(name: str, configs: str | None) -> Product:
     mapping = load_config(Mapping, f"mapping/{name}.yaml", configs)
-    return (
-        Product(
-            key=f"mapping/{name}",
-            title="Weights from the model grid to the 0.5 degree grid, for every depth level",
-            code_version="1",
-            layer="core",
-            format="zarr",
-            make=partial(_make, f"mapping/{name}.zarr", mapping),
-            upstream=(mapping.source, mapping.target),
-            config=lambda _settings: mapping.model_dump(),
-        ),
+    return Product(
+        key=f"mapping/{name}",
+        title=f"Weights from {mapping.source} to {mapping.target}, for every depth level",
+        code_version="1",
+        layer="core",
+        format="zarr",
+        make=partial(_make, f"mapping/{name}.zarr", mapping),
+        upstream=(mapping.source, mapping.target),
+        config=lambda _settings: mapping.model_dump(),
     )
 
 
