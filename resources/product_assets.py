@@ -53,7 +53,11 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         group_name=product.line,
         tags={"layer": product.layer},
         kinds={product.format},
-        deps=[dg.AssetKey(key.split("/")) for key in (*product.upstream, *product.external)],
+        # How partitions map (a month to its days, one to all) Dagster infers from both sides.
+        deps=[
+            dg.AssetKey(key.split("/"))
+            for key in (*product.upstream, *product.gathers, *product.external)
+        ],
         code_version=product.code_version,
         partitions_def=partitions_def,
         # The storage has retried for most of a minute when this comes; data errors never retry.
