@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import command_rows, granule_rows, mapping_rows, netcdf_rows
+from benchmarks import command_rows, granule_rows, mapping_rows, netcdf_rows, production_rows
 from benchmarks.measure import Row
 from dor_ecco_assets.grids.llc_binaries import read_grid_fields
 from dor_ecco_assets.grids.llc_geometry import grid_dataset
@@ -85,6 +85,14 @@ def _granules(setting: Setting, scratch: Path) -> list[Row]:
     return granule_rows.rows(scratch, quick=setting.quick)
 
 
+def _whole_granules(_setting: Setting, scratch: Path) -> list[Row]:
+    return production_rows.granule_rows(scratch)
+
+
+def _workers(setting: Setting, scratch: Path) -> list[Row]:
+    return production_rows.worker_rows(scratch, quick=setting.quick)
+
+
 _MAPPING = Group(
     ("mapping factors, 50 depth levels", "apply to one 3-D field"), _mapping, alone=True
 )
@@ -95,13 +103,16 @@ _NETCDF = Group(
     ),
     _netcdf,
 )
+_WHOLE_GRANULES = Group(production_rows.GRANULES, _whole_granules)
+# Alone: it needs both cores to itself.
+_WORKERS = Group((production_rows.WORKERS,), _workers, alone=True)
 _GRANULES = Group((granule_rows.NAME,), _granules)
 # First: it takes longest, and compiles the bytecode that the children of `_GRANULES` find.
 _COMMANDS = Group(command_rows.NAMES, _commands, urgency=1)
 
 #: Groups of each line, in the order of the table.
 LINES: dict[str, tuple[Group, ...]] = {
-    "ecco": (_MAPPING, _NETCDF, _GRANULES, _COMMANDS),
+    "ecco": (_MAPPING, _NETCDF, _WHOLE_GRANULES, _GRANULES, _WORKERS, _COMMANDS),
 }
 
 
