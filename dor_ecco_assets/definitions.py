@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from dor_ecco_assets.ecco.assets import ecco_assets, ecco_checks
+from dor_ecco_assets.ecco.assets import ecco_assets
+from dor_ecco_assets.ecco.checks import ecco_checks
 from dor_ecco_assets.grids.assets import grid_assets, grid_checks
 from dor_ecco_assets.mapping.assets import mapping_assets, mapping_checks
 from dor_ecco_assets.settings import Compute, load_profile
@@ -64,6 +65,8 @@ def _resources(production: ProductionResource, compute: Compute) -> dict[str, An
         "compute": workers,
         "netcdf_io": io_manager,
         "zarr_io": io_manager,
+        "files_io": io_manager,
+        "html_io": io_manager,
     }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
 from dor_ecco_assets.grids.products import grid_products
 from dor_ecco_assets.lineage.product import Product, RunSettings, by_key
@@ -21,7 +22,8 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    return by_key([*grid_products(configs), *mapping_products(configs), *ecco_products(configs)])
+    lines = (grid_products, mapping_products, ecco_products, gathered_products)
+    return by_key([product for line in lines for product in line(configs)])
 
 
 @dataclass(frozen=True)

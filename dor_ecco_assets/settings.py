@@ -101,6 +101,20 @@ def config_path(name: str, overlay: str | os.PathLike[str] | None = None) -> Pat
     )
 
 
+def config_names(pattern: str, overlay: str | os.PathLike[str] | None = None) -> list[str]:
+    """Names, without folder and ending, of the YAML files below ``configs/`` that fit a pattern.
+
+    Parameters
+    ----------
+    pattern : str
+        Such as ``grids/latlon_*``.
+    overlay : path, optional
+        The user's own folder; its files add to those that ship.
+    """
+    folders = config_folders(overlay)
+    return sorted({path.stem for folder in folders for path in folder.glob(f"{pattern}.yaml")})
+
+
 def load_config[M: BaseModel](
     model: type[M], name: str, overlay: str | os.PathLike[str] | None = None
 ) -> M:
@@ -289,3 +303,21 @@ def source_date() -> str | None:
             f"SOURCE_DATE_EPOCH is {epoch!r}; expected whole seconds since 1970", code="BadDate"
         ) from error
     return when.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+#: Environment variable of ``--strict-cf``.
+STRICT_CF = "DOR_ECCO_STRICT_CF"
+
+
+def strict_cf() -> bool:
+    """Whether ``DOR_ECCO_STRICT_CF`` asks for granules without what CF checkers refuse.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is something else than 1, 0 or empty.
+    """
+    found = os.environ.get(STRICT_CF, "")
+    if found not in ("", "0", "1"):
+        raise ConfigurationError(f"{STRICT_CF} is {found!r}; expected 1 or 0", code="BadSetting")
+    return found == "1"

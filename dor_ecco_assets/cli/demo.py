@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from dor_ecco_assets.cli.common import say, show
 
 if TYPE_CHECKING:
     from dor_ecco_assets.cli.running import Tally
+    from dor_ecco_assets.lineage.workspace import Workspace
     from dor_ecco_assets.settings import Places
     from dor_ecco_assets.storage import Storage
 
@@ -31,8 +33,8 @@ def demo(
     """Make everything once and say how to open it; a second run finds it up to date."""
     from dor_ecco_assets.cli.common import Where
     from dor_ecco_assets.cli.running import Tally, report_failures, run_products
-    from dor_ecco_assets.ecco.products import ecco_products
     from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import Production
     from dor_ecco_assets.samples.demo_inputs import prepare
 
     started = time.monotonic()
@@ -42,14 +44,12 @@ def demo(
     tally = Tally()
     unpartitioned = ["grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"]
     run_products(places, unpartitioned, tally=tally, workers=workers)
-    for kind, partitions in wanted.items():
-        keys = [
-            product.key
-            for product in ecco_products(places.configs)
-            if product.partitioning.kind == kind
-        ]
-        policy = Policy(allow_partial=allow_partial)
+    policy = Policy(allow_partial=allow_partial)
+    for partitions in ((), *wanted):
+        keys = _with_input(Production.at(places).workspace(), partitions)
         run_products(places, keys, partitions, policy=policy, tally=tally, workers=workers)
+    gathered = ["ecco/delivery", "ecco/quality_report"]
+    run_products(places, gathered, wanted[0], tally=tally, workers=workers)
     asked = set(tally.made) | set(tally.skipped)
     manifest = write_manifest(places, asked, out.absolute() / "manifest.json")
     show(
@@ -63,6 +63,18 @@ def demo(
     where = f"--project {out}" if root is None else f"--project {out} --root {root} --data {inputs}"
     _tell(out, where, manifest, tally, time.monotonic() - started)
     report_failures(tally)
+
+
+def _with_input(workspace: "Workspace", partitions: Sequence[str]) -> list[str]:
+    """ECCO datasets that have these partitions, and inputs for the first of them."""
+    asked = list(partitions) or [""]
+    return [
+        key
+        for key, product in workspace.products.items()
+        if product.line == "ecco"
+        and set(asked) <= set(product.partitioning.keys)
+        and any(workspace.input_keys(key, asked[0]).values())
+    ]
 
 
 def _tell(

@@ -5,20 +5,31 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, RootModel
+from pydantic import BeforeValidator, Field, RootModel
 
-from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, ModelClock, PeriodToken
+from dor_ecco_assets.ecco.times import (
+    FREQUENCIES,
+    Frequency,
+    ModelClock,
+    PeriodToken,
+    frequency_named,
+)
 from dor_ecco_assets.errors import ConfigurationError
-from dor_ecco_assets.settings import Strict, load_config
+from dor_ecco_assets.grids.mds_meta import match_mds_name
+from dor_ecco_assets.settings import Strict, config_path, load_config
 
 Grid = Literal["native", "latlon"]
 Location = Literal["C", "U", "V", "W"]
 
 #: Which of the two directions of a vector a variable holds.
 Orientation = Literal["zonal", "meridional"]
+
+#: Where components to the east and north come from: turned here, the model's own output, or that
+#: where it is there and turned where it is not.
+VectorSource = Literal["rotate", "precomputed", "auto"]
 
 
 #: ``YYYY-MM-DDThh:mm:ss``, with a month and a day that there are.
@@ -60,11 +71,22 @@ class Release(Strict):
 
     version: str
     grid_folder: str
+    latlon_grid: str = Field(
+        "latlon_0p50deg", description="target of the lat-lon granules, a file of configs/grids"
+    )
     catalogue_date: str
     production_date: str | None = None
     clock: Clock
     product_time_coverage_end: str
     precision: Literal["float32", "float64"] = "float32"
+    identifier: Literal["doi", "short_name"] = Field(
+        "doi", description="what `id` holds; only V4r4 has DOIs that follow from a rule"
+    )
+    vector_source: VectorSource = "rotate"
+    strict_cf: bool = Field(
+        False, description="leave out what CF checkers refuse although the release has it"
+    )
+    not_cf: dict[str, tuple[str, ...]] = Field({}, description="those attributes, by variable")
     global_attributes: dict[str, str | float]
     common_keyword: str
     project_summary: str
@@ -87,7 +109,11 @@ class Variable(Strict):
     long_name: str
     units: str
     standard_name: str | None = None
+    source: str | None = Field(None, description="model field that holds it; its own name if none")
     location: Location = "C"
+    vertical: Literal["centre", "top"] = Field(
+        "centre", description="level of a 3-D field; W is always on top faces"
+    )
     comment: str | None = None
     direction: str | None = None
     components: Components | None = None
@@ -98,6 +124,16 @@ class Variable(Strict):
         description="what values on land mean: a broken file, or a field defined there too",
     )
 
+    @property
+    def on_top_faces(self) -> bool:
+        """Whether a 3-D field of it lies on the top faces of its cells."""
+        return self.location == "W" or self.vertical == "top"
+
+
+def _frequency(text: object) -> object:
+    """Take the other spellings of a frequency too."""
+    return frequency_named(text) if isinstance(text, str) else text
+
 
 class Grouping(Strict):
     """Variables published together: an entry of ``configs/ecco/groupings.yaml``."""
@@ -106,7 +142,7 @@ class Grouping(Strict):
     name: str
     title: str
     dimension: Literal["2D", "3D"]
-    frequencies: list[Frequency]
+    frequencies: tuple[Annotated[Frequency, BeforeValidator(_frequency)], ...]
     native: tuple[str, ...] = ()
     latlon: tuple[str, ...] = ()
     comment: str | None = None
@@ -114,6 +150,15 @@ class Grouping(Strict):
     def variables(self, grid: Grid) -> tuple[str, ...]:
         """Names of the variables on one grid, in published order."""
         return self.native if grid == "native" else self.latlon
+
+    def frequencies_on(self, grid: Grid) -> tuple[Frequency, ...]:
+        """How often it is published on one grid: never where it has no variables there.
+
+        Snapshots are published on the native grid alone.
+        """
+        if not self.variables(grid):
+            return ()
+        return tuple(code for code in self.frequencies if grid == "native" or code != "SNAP")
 
 
 class Variables(RootModel[dict[str, Variable]]):
@@ -128,8 +173,14 @@ class Coordinates(Strict):
     """``configs/ecco/coordinates.yaml``: attributes of coordinates, by grid."""
 
     time: dict[str, dict[str, str | float]]
+    snapshot: dict[str, dict[str, str | float]]
     native: dict[str, dict[str, str | float]]
     latlon: dict[str, dict[str, str | float]]
+
+    def of(self, grid: Grid, frequency: Frequency) -> dict[str, dict[str, str | float]]:
+        """Attributes of every coordinate that granules of one kind may have."""
+        times = self.snapshot if frequency == "SNAP" else self.time
+        return {**times, **(self.native if grid == "native" else self.latlon)}
 
 
 @dataclass(frozen=True)
@@ -153,6 +204,8 @@ class Catalogue:
         for name, variable in self.variables.items():
             if variable.components is not None:
                 self._check_components(name, variable.components)
+            if variable.source is not None:
+                self._check_alike(name, variable.source, "source", variable.location)
         for grouping in self.groupings:
             self._check_grouping(grouping)
         stems = [grouping.stem for grouping in self.groupings]
@@ -168,14 +221,25 @@ class Catalogue:
             ("U", "V") if components.points == "faces" else ("C", "C")
         )
         for field, location in zip((components.x, components.y), wanted, strict=True):
-            self._check_known(field, f"ecco/variables.yaml: components of {name}")
-            found = self.variables[field].location
-            if found != location:
-                raise ConfigurationError(
-                    f"ecco/variables.yaml: components of {name} are on {components.points}, so "
-                    f"{field} must have location {location}, found {found}; correct one of the two",
-                    code="LocationMismatch",
-                )
+            self._check_alike(name, field, "components", location)
+
+    def _check_alike(self, name: str, field: str, role: str, location: Location) -> None:
+        """What a variable is made from must lie where it should and have the variable's units."""
+        where = f"ecco/variables.yaml: {role} of {name}"
+        self._check_known(field, where)
+        found, units = self.variables[field], self.variables[name].units
+        if found.location != location:
+            raise ConfigurationError(
+                f"{where}: {field} must have location {location}, found {found.location}; "
+                "correct one of the two",
+                code="LocationMismatch",
+            )
+        if found.units != units:
+            raise ConfigurationError(
+                f"{where}: {field} must have its units {units!r}, found {found.units!r}; correct "
+                "one of the two",
+                code="UnitsMismatch",
+            )
 
     def _check_grouping(self, grouping: Grouping) -> None:
         where = f"ecco/groupings.yaml: {grouping.stem}"
@@ -205,15 +269,42 @@ class Catalogue:
                 code="UnknownField",
             )
 
+    @property
+    def source_grid(self) -> str:
+        """Key of the model's grid."""
+        return f"grids/{self.release.grid_folder}"
+
+    @property
+    def target_grid(self) -> str:
+        """Key of the grid of the lat-lon granules."""
+        return f"grids/{self.release.latlon_grid}"
+
+    @property
+    def factors(self) -> str:
+        """Key of the weights from the one to the other."""
+        return f"mapping/{self.release.grid_folder}_to_{self.release.latlon_grid}"
+
     @cached_property
     def clock(self) -> ModelClock:
         """The model's clock."""
         return self.release.clock.model_clock()
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """Model fields that one published variable is made from: itself, or two components."""
-        components = self.variables[name].components
-        return (name,) if components is None else (components.x, components.y)
+        """Model fields that one published variable is made from: one, or two components.
+
+        A component to the east or north of a precomputed vector is a model field itself.
+        """
+        found = self.variables[name]
+        if found.components is None or self.release.vector_source == "precomputed":
+            return (found.source or name,)
+        return found.components.x, found.components.y
+
+    def precomputed(self, name: str) -> str | None:
+        """Model field that may hold a component to the east or north already; None if none may."""
+        found = self.variables[name]
+        if found.components is None or self.release.vector_source == "rotate":
+            return None
+        return found.source or name
 
     def attributes(self, name: str) -> dict[str, Any]:
         """What one variable says of itself, without what depends on its values."""
@@ -228,8 +319,12 @@ class Catalogue:
                 "direction": found.direction,
                 "coverage_content_type": "modelResult",
             }.items()
-            if value is not None
+            if value is not None and key not in self.left_out(name)
         }
+
+    def left_out(self, name: str) -> tuple[str, ...]:
+        """Attributes of a variable or coordinate that ``strict_cf`` leaves out."""
+        return self.release.not_cf.get(name, ()) if self.release.strict_cf else ()
 
 
 @dataclass(frozen=True)
@@ -246,21 +341,23 @@ class Dataset:
         return self.grouping.variables(self.grid)
 
     @property
-    def period(self) -> PeriodToken:
-        """Period token in the names of the model's files."""
-        return FREQUENCIES[self.frequency].periods[0]
+    def periods(self) -> tuple[PeriodToken, ...]:
+        """Period tokens that the names of its model files may carry, the usual one first."""
+        return FREQUENCIES[self.frequency].periods
 
     def has_sources(self, catalogue: Catalogue, name: str, keys: Mapping[str, str | None]) -> bool:
         """Whether every model field of one variable is among the inputs `keys`, by file name.
 
         What counts is the ``.data``; one without its ``.meta`` is an error, not an absent field.
         """
-        found = {
-            file.rpartition(f"_{self.period}.")[0]
-            for file, key in keys.items()
-            if key is not None and file.endswith(".data")
-        }
-        return set(catalogue.sources(name)) <= found
+        found = fields_present(keys)
+        return catalogue.precomputed(name) in found or set(catalogue.sources(name)) <= found
+
+
+def fields_present(keys: Mapping[str, str | None]) -> set[str]:
+    """Model fields whose ``.data`` is among the inputs `keys`, by file name."""
+    names = (match_mds_name(file) for file, key in keys.items() if key is not None)
+    return {name.field for name in names if name is not None and name.ext == "data"}
 
 
 def load_catalogue(overlay: str | os.PathLike[str] | None = None) -> Catalogue:
@@ -272,9 +369,13 @@ def load_catalogue(overlay: str | os.PathLike[str] | None = None) -> Catalogue:
         If a file is absent, holds an unknown key (the nearest is named), or a grouping names a
         variable that is not described.
     """
-    return Catalogue(
-        release=load_config(Release, "ecco/release.yaml", overlay),
+    release = load_config(Release, "ecco/release.yaml", overlay)
+    found = Catalogue(
+        release=release,
         variables=load_config(Variables, "ecco/variables.yaml", overlay).root,
         groupings=tuple(load_config(Groupings, "ecco/groupings.yaml", overlay).root),
         coordinates=load_config(Coordinates, "ecco/coordinates.yaml", overlay),
     )
+    for key in (found.target_grid, found.factors):  # says what there is, before a run asks for it
+        config_path(f"{key}.yaml", overlay)
+    return found

@@ -9,14 +9,24 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import xxhash
 
 from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset, Grid
 from dor_ecco_assets.ecco.names import GranuleName, doi, short_name, title
-from dor_ecco_assets.ecco.times import FREQUENCIES, PeriodBounds
+from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, PeriodBounds
+from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.lineage.product import Task
 
 #: Namespace of granule identifiers; fixed so that a rerun gives the same ones.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ecco-group.org")
+
+#: Global attributes without which an archive does not take a granule.
+REQUIRED = (
+    *("Conventions", "title", "summary", "keywords", "id", "naming_authority", "license"),
+    *("institution", "project", "processing_level", "product_name", "product_version", "uuid"),
+    *("creator_name", "creator_email", "creator_url", "publisher_name", "publisher_url"),
+    *("date_created", "source", "history", "references", "standard_name_vocabulary"),
+)
 
 #: Where a collection's record is found by its short name.
 _COLLECTION_URL = "https://cmr.earthdata.nasa.gov/search/collections.umm_json?ShortName="
@@ -28,7 +38,7 @@ def global_attributes(
     dataset: Dataset,
     catalogue: Catalogue,
     task: Task,
-    bounds: PeriodBounds,
+    bounds: PeriodBounds | None,
     source: str,
     resolution: float | None,
 ) -> dict[str, Any]:
@@ -42,7 +52,8 @@ def global_attributes(
     dataset : Dataset
     catalogue : Catalogue
     task : Task
-    bounds : PeriodBounds
+    bounds : PeriodBounds or None
+        None of a time-invariant granule.
     source : str
         What the grid says of its origin, if anything; it takes the place of the release's.
     resolution : float or None
@@ -55,39 +66,27 @@ def global_attributes(
     """
     release = catalogue.release
     words, often = release.grids[dataset.grid], release.frequencies[dataset.frequency]
-    naming = partial(_named, name, release.version)
-    collection, identifier = naming(short_name), naming(doi)
     spec = FREQUENCIES[dataset.frequency]
-    config = config_of(catalogue, dataset, task)
-    config_sha256 = _digest(config)
-    attributes: dict[str, Any] = {
-        **release.global_attributes,
-        "comment": " ".join(filter(None, [words.comment, dataset.grouping.comment])),
-        "date_created": config["production_date"],
-        "date_issued": config["production_date"],
-        "date_metadata_modified": config["production_date"],
-        "date_modified": config["production_date"],
+    attributes = {
+        **common_attributes(
+            granule,
+            name,
+            catalogue,
+            config_of(catalogue, dataset, task),
+            comment=" ".join(filter(None, [words.comment, dataset.grouping.comment])),
+            summary=f"{often.head.capitalize()} of {dataset.grouping.name} {words.summary_tail}.",
+            source_files=_source_files(task),
+        ),
         "geospatial_lat_resolution": "variable" if resolution is None else resolution,
         "geospatial_lon_resolution": "variable" if resolution is None else resolution,
-        "id": identifier,
-        "identifier_product_doi": identifier,
-        "keywords": _keywords(granule, catalogue),
-        "metadata_link": f"{_COLLECTION_URL}{collection}",
-        "processing_config_sha256": config_sha256,
-        "processing_software": f"dor_ecco_assets, granule code version {config['code_version']}",
-        "product_name": str(name),
-        "product_time_coverage_end": release.product_time_coverage_end,
-        "product_time_coverage_start": _iso(catalogue.clock.start),
-        "source_files": _source_files(task),
-        "summary": f"{often.head.capitalize()} of {dataset.grouping.name} {words.summary_tail}. "
-        f"{release.project_summary}",
-        "time_coverage_duration": spec.iso_duration,
-        "time_coverage_end": _iso(bounds.end),
-        "time_coverage_resolution": spec.iso_duration,
-        "time_coverage_start": _iso(bounds.start),
-        "title": naming(title),
-        "uuid": str(uuid.uuid5(_NAMESPACE, f"{name} {_content_hash(granule)} {config_sha256}")),
     }
+    if bounds is not None:
+        attributes |= {
+            "time_coverage_duration": spec.iso_duration,
+            "time_coverage_end": _iso(bounds.end),
+            "time_coverage_resolution": spec.iso_duration,
+            "time_coverage_start": _iso(bounds.start),
+        }
     if dataset.grouping.dimension == "3D":
         attributes |= {
             "geospatial_vertical_max": 0.0,
@@ -99,11 +98,67 @@ def global_attributes(
     if source:
         attributes["source"] = source
     if dataset.grid == "latlon":
-        attributes["mapping_factors_fingerprint"] = task.upstream_fingerprints[
-            "mapping/llc90_to_latlon_0p50deg"
-        ]
-        if any(catalogue.variables[str(name)].components for name in granule.data_vars):
-            attributes["vector_source"] = "rotate"
+        attributes["mapping_factors_fingerprint"] = task.upstream_fingerprints[catalogue.factors]
+    return in_order(attributes)
+
+
+def common_attributes(
+    granule: xr.Dataset,
+    name: GranuleName,
+    catalogue: Catalogue,
+    config: dict[str, Any],
+    *,
+    comment: str,
+    summary: str,
+    source_files: str,
+) -> dict[str, Any]:
+    """Global attributes of every kind of granule: what it is, who made it, of what and when.
+
+    Parameters
+    ----------
+    granule : Dataset
+        With variables and coordinates complete; its values go into the identifier.
+    name : GranuleName
+    catalogue : Catalogue
+    config : dict
+        What of the configuration decides its bytes, with `production_date` and `code_version`.
+    comment, summary : str
+        The project's summary follows the granule's own.
+    source_files : str
+    """
+    release, config_sha256 = catalogue.release, _digest(config)
+    naming = partial(_named, name, release.version)
+    collection = naming(short_name)
+    identifier = naming(doi) if release.identifier == "doi" else collection
+    fixed = dict(release.global_attributes)
+    if release.identifier == "doi":
+        fixed["identifier_product_doi"] = identifier
+    else:
+        fixed.pop("identifier_product_doi_authority", None)
+    return {
+        **fixed,
+        "comment": comment,
+        "date_created": config["production_date"],
+        "date_issued": config["production_date"],
+        "date_metadata_modified": config["production_date"],
+        "date_modified": config["production_date"],
+        "id": identifier,
+        "keywords": _keywords(granule, catalogue),
+        "metadata_link": f"{_COLLECTION_URL}{collection}",
+        "processing_config_sha256": config_sha256,
+        "processing_software": f"dor_ecco_assets, granule code version {config['code_version']}",
+        "product_name": str(name),
+        "product_time_coverage_end": release.product_time_coverage_end,
+        "product_time_coverage_start": _iso(catalogue.clock.start),
+        "source_files": source_files,
+        "summary": f"{summary} {release.project_summary}",
+        "title": naming(title),
+        "uuid": str(uuid.uuid5(_NAMESPACE, f"{name} {_content_hash(granule)} {config_sha256}")),
+    }
+
+
+def in_order(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Global attributes sorted without regard to case."""
     return dict(sorted(attributes.items(), key=lambda item: item[0].lower()))
 
 
@@ -112,13 +167,49 @@ def _named(name: GranuleName, version: str, rule: Callable[..., str]) -> str:
     return rule(name.stem, grid=name.grid, frequency=name.frequency, version=version)
 
 
-def coordinate_attributes(catalogue: Catalogue, grid: Grid) -> dict[str, dict[str, Any]]:
-    """Attributes of every coordinate of granules on one grid."""
-    of_grid = catalogue.coordinates.native if grid == "native" else catalogue.coordinates.latlon
+def coordinate_attributes(
+    catalogue: Catalogue, grid: Grid, frequency: Frequency = "AVG_MON"
+) -> dict[str, dict[str, Any]]:
+    """Attributes of every coordinate of granules on one grid; time differs with the frequency."""
     return {
-        name: {**attributes, "coverage_content_type": "coordinate"}
-        for name, attributes in {**catalogue.coordinates.time, **of_grid}.items()
+        name: {
+            **{key: a for key, a in attributes.items() if key not in catalogue.left_out(name)},
+            "coverage_content_type": "coordinate",
+        }
+        for name, attributes in catalogue.coordinates.of(grid, frequency).items()
     }
+
+
+def check_complete(granule: xr.Dataset) -> None:
+    """Refuse a granule that does not say what archives need, or says it with a placeholder.
+
+    Raises
+    ------
+    ConfigurationError
+        Code ``MetadataIncomplete``: names every attribute that is absent, empty or still a
+        placeholder ``TBD_...``.
+    """
+    found: list[str] = [name for name in REQUIRED if name not in granule.attrs]
+    places = {"": granule.attrs, **{f"{n}:": granule[n].attrs for n in granule.variables}}
+    for place, attributes in places.items():
+        found += [
+            f"{place}{name} = {value!r}"
+            for name, value in attributes.items()
+            if isinstance(value, str) and (not value.strip() or value.startswith("TBD_"))
+        ]
+    found += [
+        f"{name}:{wanted}"
+        for name, variable in granule.data_vars.items()
+        for wanted in ("long_name", "units")
+        if wanted not in variable.attrs
+    ]
+    if found:
+        raise ConfigurationError(
+            f"{granule.attrs.get('product_name', 'a granule')} would be incomplete: "
+            f"{', '.join(found)}; state them in ecco/release.yaml, variables.yaml or "
+            "coordinates.yaml",
+            code="MetadataIncomplete",
+        )
 
 
 def config_of(catalogue: Catalogue, dataset: Dataset, task: Task) -> dict[str, Any]:
@@ -143,8 +234,11 @@ def _source_files(task: Task) -> str:
 
 
 def _content_hash(granule: xr.Dataset) -> str:
-    """SHA-256 over the values of all variables and coordinates, in name order."""
-    running = hashlib.sha256()
+    """XXH3, 128 bits, over the values of all variables and coordinates, in name order.
+
+    It names the content, it does not protect it: that is what the record's SHA-256 is for.
+    """
+    running = xxhash.xxh3_128()
     for name in sorted(map(str, granule.variables)):
         running.update(name.encode())
         # A view of the bytes: a copy would be as large as a 3-D variable.

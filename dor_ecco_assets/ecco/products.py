@@ -1,14 +1,14 @@
 """The ECCO line's products: one per published dataset, made by one factory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset, Grid, Grouping, load_catalogue
-from dor_ecco_assets.ecco.model_output import missing_input, record_key
+from dor_ecco_assets.ecco.inputs import ModelInputs, source_fields
 from dor_ecco_assets.ecco.names import short_name
 from dor_ecco_assets.ecco.times import Frequency, ModelClock
-from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.lineage.product import (
     Content,
     Partitioning,
@@ -17,15 +17,14 @@ from dor_ecco_assets.lineage.product import (
     RunSettings,
     Task,
 )
-from dor_ecco_assets.storage.base import Readable
 
 #: The model's output as a whole, an asset that this platform reads and never makes.
 MODEL_OUTPUT = "ecco/model_output"
 
 #: Raised when the bytes of granules would change for the same inputs and configuration.
-GRANULE_CODE_VERSION = "1"
+GRANULE_CODE_VERSION = "2"
 
-_KINDS: dict[Frequency, PartitionKind] = {"AVG_MON": "month", "AVG_DAY": "day"}
+_KINDS: dict[Frequency, PartitionKind] = {"AVG_MON": "month", "AVG_DAY": "day", "SNAP": "day"}
 
 
 @lru_cache(maxsize=4)
@@ -37,14 +36,19 @@ def ecco_products(configs: str | None = None) -> tuple[Product, ...]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
+    # Imported here, as they import from this module.
+    from dor_ecco_assets.ecco.series import series_products
+    from dor_ecco_assets.ecco.static import static_products
+
     catalogue = load_catalogue(configs)
-    return tuple(
+    gridded = (
         _product(catalogue, Dataset(grouping, grid, frequency))
         for grouping in catalogue.groupings
         for grid in ("native", "latlon")
-        for frequency in grouping.frequencies
-        if grouping.variables(grid)
+        for frequency in grouping.frequencies_on(grid)
     )
+    unsplit = (*static_products(catalogue, configs), *series_products(catalogue, configs))
+    return (*gridded, *unsplit)
 
 
 def dataset_key(grouping: Grouping, grid: Grid, frequency: Frequency, version: str) -> str:
@@ -55,9 +59,8 @@ def dataset_key(grouping: Grouping, grid: Grid, frequency: Frequency, version: s
 def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
     grouping, grid, frequency = dataset.grouping, dataset.grid, dataset.frequency
     release = catalogue.release
-    source = f"grids/{release.grid_folder}"
-    target = ("grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg")
-    words = release.frequencies[frequency]
+    source, target = catalogue.source_grid, (catalogue.target_grid, catalogue.factors)
+    words, records = release.frequencies[frequency], ModelInputs(catalogue, dataset)
     return Product(
         key=dataset_key(grouping, grid, frequency, release.version),
         title=f"{grouping.title}, {words.head} {release.grids[grid].summary_tail}",
@@ -67,8 +70,9 @@ def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
         make=partial(_make, dataset, catalogue),
         partitioning=_partitioning(catalogue.clock, frequency),
         upstream=(source,) if grid == "native" else (source, *target),
-        inputs=partial(_inputs, catalogue.clock, dataset, _places(catalogue, dataset)),
-        require=partial(_require, catalogue, dataset),
+        inputs=records.find,
+        arrived=records.arrived,
+        require=records.require,
         config=partial(granule_config, catalogue, dataset),
         external=(MODEL_OUTPUT,),
     )
@@ -78,7 +82,7 @@ def _make(dataset: Dataset, catalogue: Catalogue, task: Task) -> Content:
     # Imported here: what only looks at products should not wait for xarray and Numba.
     from dor_ecco_assets.ecco.granules import make_granule
 
-    return make_granule(dataset, catalogue, task)
+    return make_granule(dataset, as_told(catalogue, task.settings), task)
 
 
 @lru_cache(maxsize=8)
@@ -87,87 +91,20 @@ def _partitioning(clock: ModelClock, frequency: Frequency) -> Partitioning:
     return Partitioning(_KINDS[frequency], keys)
 
 
-def source_fields(catalogue: Catalogue, dataset: Dataset) -> list[str]:
-    """Model fields that a dataset is made from, each once, in the order they are needed."""
-    names = [source for name in dataset.variables for source in catalogue.sources(name)]
-    return list(dict.fromkeys(names))
-
-
-def _inputs(
-    clock: ModelClock,
-    dataset: Dataset,
-    places: list[tuple[str, tuple[str, ...]]],
-    inputs: Readable,
-    partition: str,
-) -> Mapping[str, str | None]:
-    """The ``.data`` and ``.meta`` of every model field, by file name; None where there is none."""
-    known = _steps(clock, dataset.frequency)
-    step = known.get(partition) or clock.step_of(partition, dataset.frequency)
-    found: dict[str, str | None] = {}
-    for field, folders in places:
-        name = f"{field}_{dataset.period}.{step:010d}"
-        data, meta = f"{name}.data", f"{name}.meta"
-        for folder in folders:
-            here = {
-                file: folder + file if inputs.stat(folder + file) is not None else None
-                for file in (data, meta)
-            }
-            if here[data] or here[meta]:
-                break
-        else:
-            here = {data: None, meta: None}
-        found |= here
-    return found
-
-
-@lru_cache(maxsize=8)
-def _steps(clock: ModelClock, frequency: Frequency) -> dict[str, int]:
-    """Step of every partition, worked out once: a walk of all of them asks for each."""
-    return {key: clock.step_of(key, frequency) for key in clock.partition_keys(frequency)}
-
-
-def _places(catalogue: Catalogue, dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:
-    """Every model field with the folders where its records may lie, the usual one first."""
-    version = catalogue.release.version
-    return [
-        (field, (_usual_folder(field, dataset, version), f"{version}/", ""))
-        for field in source_fields(catalogue, dataset)
-    ]
-
-
-def _usual_folder(field: str, dataset: Dataset, version: str) -> str:
-    return record_key(field, dataset.period, 0, version=version).rpartition("/")[0] + "/"
-
-
-def _require(
-    catalogue: Catalogue,
-    dataset: Dataset,
-    inputs: Readable,
-    partition: str,
-    keys: Mapping[str, str | None],
-    allow_partial: bool,
-) -> None:
-    """Raise `InputMissing` where a model field is absent and the policy does not allow for it."""
-    step = catalogue.clock.step_of(partition, dataset.frequency)
-    absent = [name for name, key in keys.items() if key is None and name.endswith(".data")]
-    if not absent:
-        return
-    present = [name for name in dataset.variables if dataset.has_sources(catalogue, name, keys)]
-    if allow_partial and present:
-        return
-    field = absent[0].partition(f"_{dataset.period}.")[0]
-    key = record_key(field, dataset.period, step, version=catalogue.release.version)
-    first = missing_input(inputs, key, catalogue.clock)
-    others = f"; {len(absent) - 1} more fields are missing too" if len(absent) > 1 else ""
-    partly = "; --allow-partial makes the granule of those that are there" if present else ""
-    raise InputMissing(f"{first.message}{others}{partly}", code=first.code)
+def as_told(catalogue: Catalogue, settings: RunSettings) -> Catalogue:
+    """The catalogue with what a run is told besides."""
+    if not settings.strict_cf:
+        return catalogue
+    return replace(catalogue, release=catalogue.release.model_copy(update={"strict_cf": True}))
 
 
 def granule_config(
     catalogue: Catalogue, dataset: Dataset, settings: RunSettings
 ) -> Mapping[str, Any]:
     """What of the catalogue decides the bytes of this dataset's granules."""
-    release = catalogue.release
+    release = as_told(catalogue, settings).release
+    unused = set() if _has_components(catalogue, dataset) else {"vector_source"}
+    unused |= {"strict_cf", "not_cf"}
     names = dict.fromkeys([*dataset.variables, *source_fields(catalogue, dataset)])
     return {
         "variables": {name: catalogue.variables[name].model_dump() for name in names},
@@ -175,22 +112,25 @@ def granule_config(
         "published": list(dataset.variables),
         "coordinates": {
             name: attributes
-            for name, attributes in _coordinates(catalogue, dataset).items()
+            for name, attributes in catalogue.coordinates.of(
+                dataset.grid, dataset.frequency
+            ).items()
             if dataset.grouping.dimension == "3D" or name[0] not in "kZ"
         },
         "release": release.model_dump(
-            exclude={"grids", "frequencies", "production_date", "catalogue_date", "grid_folder"}
+            exclude={"grids", "frequencies", "production_date", "catalogue_date"}
+            | {"grid_folder", "latlon_grid"}
+            | unused
         ),
+        "strict_cf": release.not_cf if release.strict_cf else None,
         "grid_words": release.grids[dataset.grid].model_dump(),
         "frequency_words": release.frequencies[dataset.frequency].model_dump(),
         "production_date": production_date(catalogue, settings),
     }
 
 
-def _coordinates(catalogue: Catalogue, dataset: Dataset) -> Mapping[str, Any]:
-    """Attributes of every coordinate on the dataset's grid, the vertical ones included."""
-    found = catalogue.coordinates
-    return {**found.time, **(found.native if dataset.grid == "native" else found.latlon)}
+def _has_components(catalogue: Catalogue, dataset: Dataset) -> bool:
+    return any(catalogue.variables[name].components for name in dataset.variables)
 
 
 def production_date(catalogue: Catalogue, settings: RunSettings) -> str:

@@ -86,7 +86,7 @@ _UNIT: dict[Frequency, Literal["D", "M"]] = {"AVG_DAY": "D", "AVG_MON": "M"}
 _KEY_FORM: dict[Frequency, tuple[str, str]] = {
     "AVG_DAY": (r"\d{4}-\d{2}-\d{2}", "YYYY-MM-DD"),
     "AVG_MON": (r"\d{4}-\d{2}", "YYYY-MM"),
-    "SNAP": (r"\d{4}-\d{2}-\d{2}T\d{6}", "YYYY-MM-DDTHHMMSS"),
+    "SNAP": (r"\d{4}-\d{2}-\d{2}", "YYYY-MM-DD"),
 }
 
 
@@ -238,10 +238,23 @@ class ModelClock:
         return PeriodBounds(start, end, start + (end - start) // 2)
 
     def partition_key(self, step: int, frequency: Frequency) -> str:
-        """Partition of the record written at a step: ``YYYY-MM``, ``YYYY-MM-DD`` or an instant."""
+        """Partition of the record written at a step: ``YYYY-MM`` or ``YYYY-MM-DD``.
+
+        Raises
+        ------
+        InputUnusable
+            As `period_bounds`; code ``TimeAlignment`` also for a snapshot of another hour than
+            00:00, the one that a day's partition stands for.
+        """
         centre = self.period_bounds(step, frequency).centre
         if frequency == "SNAP":
-            return str(centre).replace(":", "")
+            if _floor(centre, "D") != centre:
+                raise InputUnusable(
+                    f"step {step} is {centre}, expected 00:00 of a day, the snapshot that a "
+                    "partition YYYY-MM-DD stands for; leave the file out",
+                    code="TimeAlignment",
+                )
+            return str(centre.astype("datetime64[D]"))
         return str(centre.astype(f"datetime64[{_unit(frequency)}]"))
 
     def step_of(self, key: str, frequency: Frequency) -> int:
@@ -250,8 +263,8 @@ class ModelClock:
         Parameters
         ----------
         key : str
-            ``YYYY-MM`` for ``AVG_MON``, ``YYYY-MM-DD`` for ``AVG_DAY``, ``YYYY-MM-DDTHHMMSS`` for
-            ``SNAP``.
+            ``YYYY-MM`` for ``AVG_MON``, ``YYYY-MM-DD`` for ``AVG_DAY`` and for ``SNAP``, where it
+            means the instant 00:00.
         frequency : str
 
         Returns
@@ -266,7 +279,7 @@ class ModelClock:
         """
         period = _period_of_key(key, frequency)
         if frequency == "SNAP":
-            end = period
+            end = period.astype("datetime64[s]")
             inside = self.start <= end <= self.end
         else:
             after = period + np.timedelta64(1, _unit(frequency))
@@ -289,16 +302,18 @@ class ModelClock:
     def partition_keys(self, frequency: Frequency) -> list[str]:
         """Every day or month of the run, in order, the partial first and last included.
 
+        Of snapshots every day whose 00:00 the run comes through.
+
         Raises
         ------
         ConfigurationError
-            For snapshots, whose times only the files tell, and for time-invariant fields.
+            For time-invariant fields.
         """
         if frequency == "SNAP":
-            raise ConfigurationError(
-                "snapshots have no regular partitions; list the files and use partition_key",
-                code="UnknownPartition",
-            )
+            before = (self.start - np.timedelta64(1, "s")).astype("datetime64[D]")
+            one = np.timedelta64(1, "D")
+            days = np.arange(before + one, self.end.astype("datetime64[D]") + one, one)
+            return [str(day) for day in days]
         unit = _unit(frequency)
         first = self.start.astype(f"datetime64[{unit}]")
         last = (self.end - np.timedelta64(1, "s")).astype(f"datetime64[{unit}]")
@@ -400,15 +415,14 @@ def _floor(time: np.datetime64, unit: Literal["D", "M"]) -> np.datetime64:
 
 
 def _period_of_key(key: str, frequency: Frequency) -> np.datetime64:
-    """Day or month that a key names, or the instant of a snapshot."""
+    """Day or month that a key names."""
     if frequency not in _KEY_FORM:
         _unit(frequency)
     pattern, form = _KEY_FORM[frequency]
-    text = f"{key[:13]}:{key[13:15]}:{key[15:]}" if frequency == "SNAP" else key
     try:
         if not re.fullmatch(pattern, key):
             raise ValueError(key)
-        return np.datetime64(text, "s" if frequency == "SNAP" else _unit(frequency))
+        return np.datetime64(key, "M" if frequency == "AVG_MON" else "D")
     except ValueError:
         raise ConfigurationError(
             f"partition {key!r} is not a date of the form {form}, which {frequency} needs",

@@ -25,7 +25,7 @@ REAL_FIELDS = {"SSH.bin": "SSH", "TauX.bin": "oceTAUX", "TauY.bin": "oceTAUY"}
 REAL_STEP, REAL_MONTH = 732, "1992-01"
 
 
-def prepare(inputs: Path, data: Path | None) -> tuple[bool, dict[str, tuple[str, ...]]]:
+def prepare(inputs: Path, data: Path | None) -> tuple[bool, list[tuple[str, ...]]]:
     """Put the demo's inputs into a folder, where they are not there yet.
 
     Parameters
@@ -39,8 +39,8 @@ def prepare(inputs: Path, data: Path | None) -> tuple[bool, dict[str, tuple[str,
     -------
     allow_partial : bool
         Whether some variables of a grouping will be absent.
-    partitions : dict
-        Partitions that have inputs, by kind.
+    partitions : list of tuple of str
+        Partitions that have inputs: months, then days if there are any.
 
     Raises
     ------
@@ -55,8 +55,8 @@ def prepare(inputs: Path, data: Path | None) -> tuple[bool, dict[str, tuple[str,
         _write_real(scratch, data)
     _mirror(scratch, inputs)
     if data is None:
-        return False, {"month": MONTHS, "day": DAYS}
-    return True, {"month": (REAL_MONTH,)}
+        return False, [MONTHS, DAYS]
+    return True, [(REAL_MONTH,)]
 
 
 def _write_real(folder: Path, data: Path) -> None:
@@ -89,11 +89,14 @@ def _write_real(folder: Path, data: Path) -> None:
 def _write_sample(folder: Path) -> None:
     from dor_ecco_assets.ecco.times import V4R4_CLOCK
     from dor_ecco_assets.samples.ecco_output import write_sample_output
+    from dor_ecco_assets.samples.ecco_static import sample_metrics, write_sample_mixing
     from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 
+    grid = sample_grid_fields(SIDE)
+    write_sample_mixing(folder, grid)
     write_sample_output(
         folder,
-        sample_grid_fields(SIDE),
+        grid | sample_metrics(grid),
         months=[V4R4_CLOCK.step_of(month, "AVG_MON") for month in MONTHS],
         days=[V4R4_CLOCK.step_of(day, "AVG_DAY") for day in DAYS],
     )

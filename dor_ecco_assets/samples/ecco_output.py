@@ -2,7 +2,8 @@
 
 Sea-surface heights and wind stress on T-points are smooth functions of position and time; stress on
 edges is that of a solid-body rotation, whose eastward and northward components are known exactly.
-Land holds 0, as in the model's own output. Two calls write the same bytes.
+The other fields have the closed forms of `model_fields`. Land holds 0, as in the model's own
+output. Two calls write the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,12 +17,22 @@ from dor_ecco_assets.ecco.model_output import record_key
 from dor_ecco_assets.ecco.times import FREQUENCIES, V4R4_CLOCK, Frequency, ModelClock
 from dor_ecco_assets.ecco.vectors import to_centres
 from dor_ecco_assets.errors import ConfigurationError
-from dor_ecco_assets.grids.llc import as_tiles, left_values, lower_values
+from dor_ecco_assets.grids.llc import as_tiles
 from dor_ecco_assets.grids.llc_geometry import canonical_fields, xyz_from_lonlat
 from dor_ecco_assets.grids.mds import PeriodToken, write_grid_file, write_mds
 from dor_ecco_assets.samples.llc_grid import sample_sea_surface_height_m, solid_body_flow
+from dor_ecco_assets.samples.model_fields import (
+    AXIS_LAT,
+    AXIS_LON,
+    CENTRE_VECTORS,
+    EDGE_VECTORS,
+    SCALARS,
+    SampleGeometry,
+    open_edges,
+)
 
 __all__ = [
+    "EVERY_FIELD",
     "SAMPLE_FIELDS",
     "etan_m",
     "exf_stress_n_m2",
@@ -35,14 +46,21 @@ __all__ = [
     "write_sample_output",
 ]
 
+#: What the demo publishes; cheap, and every kind of 2-D field.
 SAMPLE_FIELDS = (
     *("SSH", "SSHIBC", "SSHNOIBC", "ETAN"),
     *("EXFtaux", "EXFtauy", "oceTAUX", "oceTAUY"),
 )
 
-#: Axis of the rotation that the stress on edges follows, degrees. Tilted, so that the flow crosses
-#: every kind of tile edge.
-STRESS_AXIS_LON, STRESS_AXIS_LAT = 30.0, 60.0
+#: Every field that a gridded dataset is made from; `SAMPLE_FIELDS` first.
+EVERY_FIELD = (
+    *SAMPLE_FIELDS,
+    *SCALARS,
+    *(name for pair in (*EDGE_VECTORS, *CENTRE_VECTORS) for name in pair),
+)
+
+#: Axis of the rotation that the stress on edges follows, degrees.
+STRESS_AXIS_LON, STRESS_AXIS_LAT = AXIS_LON, AXIS_LAT
 #: Stress a quarter turn away from that axis, N m⁻², in the mean over a year.
 STRESS_N_M2 = 0.1
 DAYS_PER_YEAR = 365.25
@@ -157,7 +175,7 @@ def open_on_all_sides(grid_fields: Mapping[str, NDArray[Any]]) -> NDArray[np.boo
     ndarray of bool, shape (13, L, L)
     """
     # Averaged to the centre, open edges that count 1 give 1 only if both of an axis are open.
-    west, south = _open_edges(as_tiles(grid_fields["Depth"]) > 0)
+    west, south = open_edges(as_tiles(grid_fields["Depth"]) > 0)
     across_i, across_j = to_centres(west.astype(np.float32), south.astype(np.float32))
     return (across_i == 1) & (across_j == 1)
 
@@ -168,25 +186,31 @@ def sample_record(
     step: int,
     *,
     clock: ModelClock = V4R4_CLOCK,
+    geometry: SampleGeometry | None = None,
 ) -> NDArray[np.float64]:
     """Values of one sample field as the model would write them.
 
     Parameters
     ----------
     field : str
-        One of `SAMPLE_FIELDS`.
+        One of `EVERY_FIELD`.
     grid_fields : mapping of str to ndarray
         As `write_sample_output`.
     step : int
         The record's number.
     clock : ModelClock, optional
+    geometry : SampleGeometry, optional
+        Of the same grid, where several fields are asked for.
 
     Returns
     -------
-    ndarray of float64, shape (13, L, L)
+    ndarray of float64, shape (13, L, L) or, of a 3-D field, (k, 13, L, L)
         On T-points, or on west (``oceTAUX``) or south (``oceTAUY``) edges; along the model's i or
-        j axis for stresses; 0 on land and on closed edges.
+        j axis for vectors; 0 on land and on closed edges.
     """
+    if field not in SAMPLE_FIELDS:
+        geometry = geometry or SampleGeometry.of(grid_fields)
+        return geometry.record(field, _year(step, clock))
     raw = canonical_fields(grid_fields)
     lon, lat, wet = raw["XC"], raw["YC"], raw["Depth"] > 0
     if field in _HEIGHTS:
@@ -202,7 +226,7 @@ def sample_record(
         axis_lat=STRESS_AXIS_LAT,
         speed_m_s=STRESS_N_M2 * _season(step, clock),
     )
-    west, south = _open_edges(wet)
+    west, south = open_edges(wet)
     return np.where(west, flow.u, 0.0) if field == "oceTAUX" else np.where(south, flow.v, 0.0)
 
 
@@ -212,6 +236,7 @@ def write_sample_output(
     *,
     months: Iterable[int] = (732, 1428),
     days: Iterable[int] = (12, 36),
+    snapshots: Iterable[int] = (),
     fields: Iterable[str] = SAMPLE_FIELDS,
     version: str = "V4r4",
     clock: ModelClock = V4R4_CLOCK,
@@ -221,14 +246,16 @@ def write_sample_output(
     Parameters
     ----------
     folder : Path
-        Gets ``<version>/diags_monthly``, ``<version>/diags_daily`` and ``llc90``; made if it is
-        not there. Files that are there already are written again.
+        Gets ``<version>/diags_monthly``, ``diags_daily``, ``diags_inst`` and ``llc90``; made if it
+        is not there. Files that are there already are written again.
     grid_fields : mapping of str to ndarray
         Under MITgcm's names, such as `sample_grid_fields` gives; all of them are written.
     months, days : iterable of int
         Steps at which the months and days end (`ModelClock.step_of` tells them); may be empty.
+    snapshots : iterable of int
+        Steps of snapshots.
     fields : iterable of str
-        Of `SAMPLE_FIELDS`.
+        Of `EVERY_FIELD`.
     version : str
     clock : ModelClock, optional
 
@@ -245,14 +272,18 @@ def write_sample_output(
         Code ``TimeAlignment``, if no month or day ends at a step.
     """
     names = tuple(fields)
-    unknown = [name for name in names if name not in SAMPLE_FIELDS]
+    unknown = [name for name in names if name not in EVERY_FIELD]
     if unknown:
         raise ConfigurationError(
-            f"the sample has no field {', '.join(unknown)}; it has {', '.join(SAMPLE_FIELDS)}",
+            f"the sample has no field {', '.join(unknown)}; it has {', '.join(EVERY_FIELD)}",
             code="UnknownField",
         )
-    steps: dict[Frequency, list[int]] = {"AVG_MON": list(months), "AVG_DAY": list(days)}
-    records: list[tuple[PeriodToken, int, tuple[float, float]]] = [
+    steps: dict[Frequency, list[int]] = {
+        "AVG_MON": list(months),
+        "AVG_DAY": list(days),
+        "SNAP": list(snapshots),
+    }
+    records: list[tuple[PeriodToken, int, tuple[float, ...]]] = [
         (FREQUENCIES[frequency].periods[0], step, model_interval_s(step, frequency, clock=clock))
         for frequency in steps
         for step in steps[frequency]
@@ -260,10 +291,11 @@ def write_sample_output(
     written = [
         write_grid_file(folder / "llc90", name, values) for name, values in grid_fields.items()
     ]
+    geometry = SampleGeometry.of(grid_fields) if set(names) - set(SAMPLE_FIELDS) else None
     for period, step, interval_s in records:
         for name in names:
             key = record_key(name, period, step, version=version)
-            values = sample_record(name, grid_fields, step, clock=clock)
+            values = sample_record(name, grid_fields, step, clock=clock, geometry=geometry)
             written.append(
                 write_mds(
                     (folder / key).parent, name, period, step, values, time_interval_s=interval_s
@@ -274,8 +306,14 @@ def write_sample_output(
 
 def model_interval_s(
     step: int, frequency: Frequency, *, clock: ModelClock = V4R4_CLOCK
-) -> tuple[float, float]:
-    """Interval that the model states for an average, s; its first begins at the first step."""
+) -> tuple[float, ...]:
+    """Interval that the model states, s: the instant of a snapshot, start and end of an average.
+
+    The first average of a run begins at the first step.
+    """
+    if frequency == "SNAP":
+        clock.period_bounds(step, frequency)
+        return (float(step * clock.step_s),)
     start = clock.period_bounds(step, frequency).start
     start_s = float((start - clock.start) / np.timedelta64(1, "s"))
     return max(start_s, float(clock.step_s)), float(step * clock.step_s)
@@ -287,11 +325,6 @@ _HEIGHTS: dict[str, Callable[..., NDArray[np.float64]]] = {
     "SSHNOIBC": sshnoibc_m,
     "ETAN": etan_m,
 }
-
-
-def _open_edges(wet: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """West and south edges with water on both sides."""
-    return wet & left_values(wet), wet & lower_values(wet)
 
 
 def _year(step: int, clock: ModelClock) -> float:

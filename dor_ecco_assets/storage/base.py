@@ -1,7 +1,7 @@
 """What every place that keeps bytes can do, whether a directory or an S3 prefix."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,45 @@ class Readable(Protocol):
         ...
 
 
+class Files(str):
+    """Key of a folder some of whose files count as one input.
+
+    Parameters
+    ----------
+    folder : str
+    names : tuple of str
+        Of the files, in order.
+    stat : Stat
+        Their size together, and a stamp that changes whenever that of one does.
+    """
+
+    names: tuple[str, ...]
+    stat: Stat
+
+    def __new__(cls, folder: str, names: tuple[str, ...], stat: Stat) -> "Files":
+        """A text that reads as the folder."""
+        made = super().__new__(cls, folder)
+        made.names, made.stat = names, stat
+        return made
+
+    @classmethod
+    def of(cls, storage: "Readable", folder: str, wanted: Container[str]) -> "Files | None":
+        """Those of the wanted files that lie in a folder, or None where none does."""
+        digest, total, names = hashlib.sha256(), 0, list[str]()
+        for key, stat in storage.list(folder):
+            name = key.removeprefix(f"{folder}/")
+            if name in wanted:
+                names.append(name)
+                total += stat.size
+                digest.update(f"{name} {stat.size} {stat.stamp}\n".encode())
+        return cls(folder, tuple(names), Stat(total, digest.hexdigest())) if names else None
+
+    def again(self, storage: "Readable") -> "Stat | None":
+        """What size and stamp are now."""
+        found = Files.of(storage, str(self), self.names)
+        return None if found is None else found.stat
+
+
 class Storage(Readable, Protocol):
     """Bytes under one root that can be published, replaced and held against other writers."""
 
@@ -77,6 +116,10 @@ class Storage(Readable, Protocol):
 
     def scratch(self, key: str, label: str) -> Path:
         """A local path where the bytes of `key` are made, named by `label` and swept of remains."""
+        ...
+
+    def workshop(self, name: str) -> Path:
+        """A local folder for unfinished work that a later run may go on with; not made yet."""
         ...
 
     def sweep(self, prefix: str, claims: str) -> Sequence[str]:

@@ -218,6 +218,9 @@ class Bucket:
         _discard(path)
         return path
 
+    def workshop(self, name: str) -> Path:
+        return self._scratch_folder(".work") / name
+
     def _scratch_folder(self, prefix: str) -> Path:
         """Local folder for what is made before it is sent; the same for every run of this root."""
         place = hashlib.sha256(f"{self.options.endpoint}{self.uri}".encode()).hexdigest()[:16]

@@ -111,6 +111,9 @@ class Directory:
             _remove(path)
         return path
 
+    def workshop(self, name: str) -> Path:
+        return self.root / ".work" / name
+
     def sweep(self, prefix: str, claims: str) -> Sequence[str]:
         with _refusals(self.root / prefix):
             return sweep_scratch(self.root / prefix, lambda label: self.claim(f"{claims}/{label}"))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dor_ecco_assets.ecco.times import V4R4_CLOCK
+from dor_ecco_assets.ecco.times import V4R4_CLOCK, Frequency
 from dor_ecco_assets.lineage.product import RunSettings
 from dor_ecco_assets.lineage.record import Record, read_record
 from dor_ecco_assets.products import Production
-from dor_ecco_assets.samples.ecco_output import write_sample_output
+from dor_ecco_assets.samples.ecco_output import EVERY_FIELD, write_sample_output
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 from dor_ecco_assets.settings import Place
 
@@ -22,6 +22,14 @@ SIDE = 10
 #: The partial first month, a leap February and the partial last month; the first two days.
 MONTHS = ("1992-01", "1992-02", "2017-12")
 DAYS = ("1992-01-01", "1992-01-02")
+
+#: What `made_of_every_field` makes.
+EVERY_PARTITION: dict[Frequency, str] = {
+    "AVG_MON": "1992-02",
+    "AVG_DAY": "1992-01-02",
+    "SNAP": "1992-01-03",
+}
+_FREQUENCIES: dict[str, Frequency] = {"MONTHLY": "AVG_MON", "DAILY": "AVG_DAY", "SNAPSHOT": "SNAP"}
 
 GRID, TARGET, FACTORS = "grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"
 SSH_NATIVE = "ecco/ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4"
@@ -72,6 +80,39 @@ def _made_sample(folder: Path) -> Production:
             for partition in partitions:
                 space.make(key, partition)
     return made
+
+
+def made_of_every_field(factory: pytest.TempPathFactory) -> Production:
+    """Every dataset but most native daily ones, of all fields; only to be read."""
+    return _made_of_every_field(factory.getbasetemp() / "every-field")
+
+
+@cache
+def _made_of_every_field(folder: Path) -> Production:
+    made = production(folder / "root", write_every_field(folder / "inputs"))
+    space = made.workspace()
+    for key, product in space.products.items():
+        often = key.split("_")[-2] if product.arrived else ""
+        if often in _FREQUENCIES and (often != "DAILY" or "_VEL" in key or "05DEG" in key):
+            space.make(key, EVERY_PARTITION[_FREQUENCIES[often]])
+    return made
+
+
+def write_every_field(folder: Path, *, side: int = SIDE) -> Path:
+    """All sample fields of one month, one day and one snapshot."""
+    steps = {
+        often: [V4R4_CLOCK.step_of(EVERY_PARTITION[often], often)] for often in EVERY_PARTITION
+    }
+    write_sample_output(
+        folder,
+        sample_grid_fields(side),
+        months=steps["AVG_MON"],
+        days=steps["AVG_DAY"],
+        snapshots=steps["SNAP"],
+        fields=EVERY_FIELD,
+    )
+    (folder / "llc90" / "source.txt").write_text("analytic sample\n")
+    return folder
 
 
 def own_sample(

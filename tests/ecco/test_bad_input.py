@@ -125,10 +125,10 @@ def oversized(inputs):
     path.write_bytes(path.read_bytes() + bytes(RECORD_BYTES // 4))
 
 
-def other_grid(inputs):
+def other_grid(inputs, field="SSH"):
     tiles = np.ones((13, SIDE + 2, SIDE + 2))
-    folder = model_file(inputs, "SSH", BAD).parent
-    write_mds(folder, "SSH", "mon_mean", 732, tiles, time_interval_s=(3600.0, 2635200.0))
+    folder = model_file(inputs, field, BAD).parent
+    write_mds(folder, field, "mon_mean", 732, tiles, time_interval_s=(3600.0, 2635200.0))
 
 
 def little_endian(inputs):
@@ -286,6 +286,20 @@ FAULTS = [
         keys=(STRESS_NATIVE, STRESS_LATLON),
     ),
     Fault(
+        "components of other steps",
+        lambda inputs: edit_meta(inputs, "[        732 ]", "[       1428 ]", "oceTAUY"),
+        "StepMismatch",
+        ("oceTAUY_mon_mean.0000000732.data", "timeStepNumber 1428, expected 732 as in the name"),
+        keys=(STRESS_LATLON,),
+    ),
+    Fault(
+        "components of other shapes",
+        lambda inputs: other_grid(inputs, "oceTAUY"),
+        "ShapeMismatch",
+        ("oceTAUY_mon_mean.0000000732.data", "expected (130, 10) for llc10"),
+        keys=(STRESS_LATLON,),
+    ),
+    Fault(
         "on land",
         lambda inputs: edit_values(inputs, "SSH", put(0.5, wet=False)),
         "ValuesOnLand",
@@ -293,7 +307,7 @@ FAULTS = [
             DATA,
             "SSH is not 0 in 1 land cells (largest 0.5 m), expected 0",
             "another grid or wet mask",
-            "on_land: mask in ecco/variables.yaml",
+            "the catalogue should say on_land: mask",
         ),
     ),
     Fault(
@@ -311,7 +325,7 @@ FAULTS = [
             DATA,
             "and 21 m, expected -20 to 20",
             "1 wet cells are outside",
-            "widen valid_range in ecco/variables.yaml",
+            "widen the catalogue's valid_range",
         ),
         keys=(SSH_NATIVE, SSH_LATLON),
     ),
@@ -531,6 +545,46 @@ def test_a_mended_checksum_manifest_lets_the_input_through(made, own):
     assert record.sha256 == record_of(made, SSH_NATIVE, BAD).sha256
 
 
+# Metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        (
+            "ecco/release.yaml",
+            lambda content: content["global_attributes"].update(history="TBD_HISTORY"),
+            "history = 'TBD_HISTORY'",
+        ),
+        (
+            "ecco/release.yaml",
+            lambda content: content["global_attributes"].pop("license"),
+            "would be incomplete: license; state them in ecco/release.yaml",
+        ),
+        (
+            "ecco/variables.yaml",
+            lambda content: content["SSH"].update(comment=" "),
+            "SSH:comment = ' '",
+        ),
+        (
+            "ecco/coordinates.yaml",
+            lambda content: content["native"]["XC"].update(comment="TBD_"),
+            "XC:comment = 'TBD_'",
+        ),
+    ],
+)
+def test_a_granule_that_would_not_say_enough_is_refused(
+    tmp_path, tmp_path_factory, name, change, says
+):
+    own = own_sample(tmp_path_factory, tmp_path, configs=overlay_of(tmp_path, name, change))
+    with pytest.raises(ConfigurationError) as error:
+        own.workspace().make(SSH_NATIVE, BAD)
+    assert error.value.code == "MetadataIncomplete"
+    assert "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_native_llc0010.nc" in error.value.message
+    assert says in error.value.message
+    assert left_behind(root_of(own), SSH_NATIVE, BAD) == []
+
+
 # Configuration files
 
 
@@ -550,6 +604,7 @@ SHIPPED = [
         (
             ((), "versoin", "version"),
             (("clock",), "step", "step_s"),
+            ((), "strict_cfs", "strict_cf"),
             (("grids", "native"), "coment", "comment"),
             (("frequencies", "AVG_MON"), "titel", "title"),
         ),
@@ -561,6 +616,7 @@ SHIPPED = [
             (("SSH",), "unit", "units"),
             (("EXFtaux",), "onland", "on_land"),
             (("EXFtaue", "components"), "orientaton", "orientation"),
+            (("WVEL",), "sources", "source"),
         ),
     ),
     Shipped(
@@ -666,15 +722,52 @@ def test_a_file_that_is_not_yaml_or_not_there_is_named(tmp_path, shipped):
         ),
         (
             "ecco/groupings.yaml",
-            lambda content: content[1]["latlon"].append("oceTAUX"),
+            lambda content: content[6]["latlon"].append("oceTAUX"),
             "LocationMismatch",
             "maps oceTAUX, which lies on cell edges",
         ),
         (
             "ecco/groupings.yaml",
-            lambda content: content[1]["frequencies"].append("SNAP"),
+            lambda content: content[1]["frequencies"].append("TI"),
             "UnknownFrequency",
-            "has frequency SNAP, which ecco/release.yaml does not describe",
+            "has frequency TI, which ecco/release.yaml does not describe",
+        ),
+        (
+            "ecco/groupings.yaml",
+            lambda content: content[1]["frequencies"].append("WEEKLY"),
+            "BadConfig",
+            "frequency 'WEEKLY' is not known; use one of AVG_DAY, AVG_MON, SNAP, SNAPSHOT",
+        ),
+        (
+            "ecco/groupings.yaml",
+            lambda content: content[1].update(lat_lon=["OBP"]),
+            "BadConfig",
+            "unknown key '1.lat_lon'; did you mean 'latlon'?",
+        ),
+        (
+            "ecco/variables.yaml",
+            lambda content: content["oceTAUX"].update(units="Pa"),
+            "UnitsMismatch",
+            "components of oceTAUE: oceTAUX must have its units 'N m-2', found 'Pa'",
+        ),
+        (
+            "ecco/variables.yaml",
+            lambda content: content["WVEL"].update(source="WVELMAS"),
+            "UnknownField",
+            "source of WVEL names WVELMAS, which ecco/variables.yaml does not describe; "
+            "did you mean WVELMASS?",
+        ),
+        (
+            "ecco/variables.yaml",
+            lambda content: content["WVELMASS"].update(location="C"),
+            "LocationMismatch",
+            "source of WVEL: WVELMASS must have location W, found C",
+        ),
+        (
+            "ecco/release.yaml",
+            lambda content: content.update(vector_source="turn"),
+            "BadConfig",
+            "vector_source: Input should be 'rotate', 'precomputed' or 'auto', found 'turn'",
         ),
         (
             "ecco/groupings.yaml",
@@ -750,8 +843,8 @@ def test_the_wrong_grid_folder_in_the_release_is_said_before_anything_is_made(tm
     own = production(tmp_path / "root", inputs_of(made), configs=overlay)
     with pytest.raises(ConfigurationError) as error:
         own.workspace().make(SSH_NATIVE, BAD)
-    assert error.value.code == "UnknownProduct"
-    assert "'grids/llc270'" in error.value.message
+    assert error.value.code == "NoConfig"
+    assert "mapping/llc270_to_latlon_0p50deg.yaml" in error.value.message
     assert not (tmp_path / "root" / "ecco").exists()
 
 

@@ -37,7 +37,7 @@ def real(tmp_path_factory):
     """What ``demo --data`` makes of the real files."""
     folder = tmp_path_factory.mktemp("real")
     allow_partial, partitions = prepare(folder / "inputs", real_data())
-    assert (allow_partial, partitions) == (True, {"month": (REAL_MONTH,)})
+    assert (allow_partial, partitions) == (True, [(REAL_MONTH,)])
     made = production(folder / "root", folder / "inputs")
     space = made.workspace()
     for key in MONTHLY:

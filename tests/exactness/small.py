@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dor_ecco_assets.ecco.times import V4R4_CLOCK
+from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.grids.products import LLC_FOLDER, ORIGIN_FILE
 from dor_ecco_assets.lineage.product import RunSettings
 from dor_ecco_assets.lineage.workspace import Policy, Workspace, make_all
@@ -62,12 +63,26 @@ def pairs_of(workspace: Workspace) -> list[tuple[str, str]]:
         (key, partition)
         for key, product in workspace.products.items()
         for partition in PARTITIONS[product.partitioning.kind]
+        if partition in product.partitioning.keys
+        and _has_input(workspace, key, partition)
     ]
 
 
+def _has_input(workspace: Workspace, key: str, partition: str) -> bool:
+    product = workspace.product(key)
+    if product.line not in ("grids", "mapping", "ecco") or "pop" in f"{key} {product.upstream}":
+        return False
+    keys = product.inputs(workspace.inputs, partition)
+    try:
+        product.require(workspace.inputs, partition, keys, False)
+    except InputMissing:
+        return False
+    return True
+
+
 def make_everything(workspace: Workspace) -> None:
-    for key, product in workspace.products.items():
-        results = list(make_all(workspace, key, PARTITIONS[product.partitioning.kind], Policy()))
+    for key, partition in pairs_of(workspace):
+        results = list(make_all(workspace, key, (partition,), Policy()))
         assert not [result for result in results if hasattr(result, "error")], results
 
 

@@ -1,5 +1,6 @@
 """Making and verifying: grid, mapping factors, granules."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,11 +17,19 @@ from dor_ecco_assets.cli.common import (
     show,
     tracked,
 )
+from dor_ecco_assets.settings import STRICT_CF
 
 if TYPE_CHECKING:
+    from dor_ecco_assets.cli.running import Tally
     from dor_ecco_assets.lineage.workspace import Workspace
 
 ForceOption = Annotated[bool, typer.Option(help="Make again what is up to date.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        help=f"Leave out attributes that CF checkers refuse; {STRICT_CF}=1 tells every command."
+    ),
+]
 VerifyOption = Annotated[
     bool, typer.Option(help="Hash published bytes before believing their record.")
 ]
@@ -39,7 +48,7 @@ def grid(
     """Make the model's grid and the latitude-longitude grid."""
     _make_unpartitioned(
         Where(project, root, data, configs, profile),
-        ["grids/llc90", "grids/latlon_0p50deg"],
+        with_factors=False,
         force=force,
         verify=verify,
         as_json=as_json,
@@ -59,7 +68,7 @@ def factors(
     """Make the mapping factors for all depth levels, and the grids where they are out of date."""
     _make_unpartitioned(
         Where(project, root, data, configs, profile),
-        ["grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"],
+        with_factors=True,
         force=force,
         verify=verify,
         as_json=as_json,
@@ -85,42 +94,29 @@ def granules(
     allow_partial: Annotated[
         bool, typer.Option(help="Make granules of those variables whose input is there.")
     ] = False,
+    strict_cf: StrictOption = False,
     force: ForceOption = False,
     verify: VerifyOption = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make granules: of the partitions named, else of all that have input and are out of date."""
-    from dor_ecco_assets.cli.running import Tally, report_failures, run_products
+    from dor_ecco_assets.cli.running import report_failures, run_all
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.products import Production
 
+    if strict_cf:
+        os.environ[STRICT_CF] = "1"  # the run is told by its environment, as it is of its date
     places = Where(project, root, data, configs, profile).places()
     workspace = Production.at(places).workspace()
     policy = Policy(force=force, verify=verify, allow_partial=allow_partial)
-    tally = Tally()
     keys = choose_datasets(workspace.products, datasets or [])
-    for key, wanted in _partitions(workspace, keys, partition or [], partition_range).items():
-        if wanted:
-            run_products(places, [key], wanted, policy=policy, workers=workers, tally=tally)
+    chosen = _partitions(workspace, keys, partition or [], partition_range)
+    wanted = {key: [n for n in names if n] for key, names in chosen.items() if names}
+    tally = run_all(places, wanted, policy=policy, workers=workers)
     if not (tally.made or tally.skipped or tally.failures):
         say(f"no input has arrived in {places.inputs.root}; name its folder by --data DIR")
-    rows = [
-        {"product": key, "partition": name, "became": became}
-        for became, pairs in (("made", tally.made), ("up to date", tally.skipped))
-        for key, name in pairs
-    ]
-    if as_json:
-        rows += [
-            {
-                "product": found["product"],
-                "partition": found["partition"],
-                "became": "quarantined" if found["quarantined"] else "failed",
-                "code": found["code"],
-                "message": found["message"],
-            }
-            for found in tally.failures
-        ]
+    rows = rows_of(tally, with_failures=as_json)
     show(rows, as_json=as_json, title="Granules")
     report_failures(tally)
 
@@ -155,6 +151,27 @@ def verify(
         raise typer.Exit(1)
 
 
+def rows_of(tally: "Tally", *, with_failures: bool) -> list[dict[str, Any]]:
+    """What became of each partition; failures too where nothing else lists them."""
+    rows = [
+        {"product": key, "partition": name, "became": became}
+        for became, pairs in (("made", tally.made), ("up to date", tally.skipped))
+        for key, name in pairs
+    ]
+    if with_failures:
+        rows += [
+            {
+                "product": found["product"],
+                "partition": found["partition"],
+                "became": "quarantined" if found["quarantined"] else "failed",
+                "code": found["code"],
+                "message": found["message"],
+            }
+            for found in tally.failures
+        ]
+    return rows
+
+
 def choose_datasets(products: Any, wanted: list[str]) -> list[str]:
     """Keys of the ECCO datasets whose short name holds any of the given parts.
 
@@ -167,7 +184,11 @@ def choose_datasets(products: Any, wanted: list[str]) -> list[str]:
 
     from dor_ecco_assets.errors import ConfigurationError
 
-    names = [key.split("/")[1] for key in products if key.startswith("ecco/")]
+    names = [
+        key.split("/")[1]
+        for key, product in products.items()
+        if key.startswith("ecco/") and not product.gathers
+    ]
     chosen: list[str] = []
     for part in wanted or [""]:
         fitting = [name for name in names if part.upper().removeprefix("ECCO/") in name]
@@ -187,7 +208,8 @@ def _partitions(
     """Partitions to make of each dataset: those named, else what has input and is not done.
 
     A month names partitions of monthly datasets and a day those of daily ones, so that one
-    command can ask for both; a name that fits no dataset is an error.
+    command can ask for both; a name that fits no dataset is an error. A dataset that is not split
+    has the one partition "".
     """
     from dor_ecco_assets.errors import ConfigurationError
 
@@ -202,29 +224,33 @@ def _partitions(
     }
     first, _, last = (partition_range or "").partition("...")
     for key, every in known.items():
-        if first in every and last in every:
+        if first and first in every and last in every:
             wanted[key] += every[every.index(first) : every.index(last) + 1]
     fitting = {name for names in wanted.values() for name in names}
     unfitting = [name for name in (*named, first, last) if name and name not in fitting]
     if unfitting or (partition_range is not None and not last):
-        spans = sorted({f"{every[0]} to {every[-1]}" for every in known.values()})
+        spans = sorted({f"{every[0]} to {every[-1]}" for every in known.values() if every[0]})
         raise ConfigurationError(
             f"no chosen dataset has {', '.join(unfitting) or partition_range}; they have "
-            f"{' and '.join(spans)}; a range reads FIRST...LAST",
+            f"{' and '.join(spans) or 'none, name no partition'}; a range reads FIRST...LAST",
             code="UnknownPartition",
         )
     return wanted
 
 
 def _make_unpartitioned(
-    where: Where, keys: list[str], *, force: bool, verify: bool, as_json: bool
+    where: Where, *, with_factors: bool, force: bool, verify: bool, as_json: bool
 ) -> None:
     from dor_ecco_assets.cli.running import report_failures, run_products
+    from dor_ecco_assets.ecco.catalogue import load_catalogue
     from dor_ecco_assets.lineage.record import read_record
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.products import Production
 
     places = where.places()
+    catalogue = load_catalogue(places.configs)
+    keys = [catalogue.source_grid, catalogue.target_grid]
+    keys += [catalogue.factors] if with_factors else []
     tally = run_products(places, keys, policy=Policy(force=force, verify=verify))
     storage = Production.at(places).workspace().storage
     rows: list[dict[str, Any]] = []
