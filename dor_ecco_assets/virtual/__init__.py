@@ -1,0 +1,1 @@
+"""Product line: granules of an archive, found in CMR, as virtual stores."""
