@@ -1,7 +1,9 @@
 """Where the partitions of a batch are made: in this process, or spread by Dask over workers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import logging
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, override
 
@@ -33,7 +35,6 @@ class ComputeResource(dg.ConfigurableResource[Any]):
     workers: int = 2
 
     _run: dg.DagsterRun | None = PrivateAttr(None)
-    _crew: "_Crew | None" = PrivateAttr(None)
 
     @override
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -42,10 +43,15 @@ class ComputeResource(dg.ConfigurableResource[Any]):
 
     @override
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """End the worker processes."""
-        if self._crew is not None:
-            self._crew.close()
-            self._crew = None
+        """End the worker processes, unless they are kept for the next run."""
+        crew = None if context.run is None else _CREWS.pop(context.run.run_id, None)
+        if crew is not None and crew is not _KEEPER.crew:
+            crew.close()
+
+    def has_taken(self, job: Job) -> bool:
+        """Whether the workers were handed a job whose outcome nobody asked for yet."""
+        crew = None if self._run is None else _CREWS.get(self._run.run_id)
+        return crew is not None and crew.has(job)
 
     def make_all(
         self, production: Production, key: str, partitions: Sequence[str], policy: Policy
@@ -57,23 +63,21 @@ class ComputeResource(dg.ConfigurableResource[Any]):
         elif self._run is None:  # outside of a run nobody would end the workers
             yield from self._made_together(production, jobs)
         else:
-            if self._crew is None:
+            crew = _CREWS.get(self._run.run_id)
+            if crew is None:
                 workspace = production.workspace()
-                ahead = [
-                    *jobs,
-                    *(j for j in jobs_of(self._run, workspace.products) if j.key != key),
-                ]
-                if len(ahead) < 2:
+                others = [job for job in jobs_of(self._run, workspace.products) if job.key != key]
+                if len(jobs) + len(others) < 2:
                     yield from make_all(workspace, key, partitions, policy)
                     return
-                self._crew = _Crew(production, min(self.workers, len(ahead)))
-                self._crew.take(ahead)
-            yield from self._crew.made(jobs)
+                crew = _CREWS[self._run.run_id] = _KEEPER.crew_for(production, self.workers)
+                crew.take([*jobs, *others])
+            yield from crew.made(jobs)
 
     def _made_together(
         self, production: Production, jobs: list[Job]
     ) -> Iterator[Outcome | Failure]:
-        crew = _Crew(production, min(self.workers, len(jobs)))
+        crew = Crew(production, min(self.workers, len(jobs)))
         try:
             yield from crew.made(jobs)
         finally:
@@ -100,21 +104,70 @@ def jobs_of(run: dg.DagsterRun, products: Mapping[str, Product]) -> list[Job]:
     for asset in sorted(run.asset_selection or ()):
         product = products.get("/".join(asset.path))
         # A product that gathers others' partitions is made when those are there.
-        keys = () if product is None or product.gathers else product.partitioning.keys
-        if product is not None and first in keys and last in keys:
-            config = ops.get("__".join(asset.path), {}).get("config", {})
-            partitions = keys[keys.index(first) : keys.index(last) + 1]
-            jobs += [Job(product.key, partition, Policy(**config)) for partition in partitions]
-    return jobs
+        if product is None or product.gathers or first is None or last is None:
+            continue
+        config = ops.get(product.owner.replace("/", "__"), {}).get("config", {})
+        lead = next(p.key for p in products.values() if p.owner == product.owner)
+        found = product.partitioning.between(first, last)
+        jobs += [Job(lead, partition, Policy(**config)) for partition in found]
+    return list(dict.fromkeys(jobs))
 
 
-class _Crew:
-    """Worker processes on this machine with the jobs they were given."""
+@dataclass
+class _Keeper:
+    """The workers that runs of this process share while they are kept."""
+
+    keeps: bool = False
+    crew: "Crew | None" = None
+
+    def crew_for(self, production: Production, workers: int) -> "Crew":
+        if self.crew is not None and (self.crew.production, self.crew.workers) == (
+            production,
+            workers,
+        ):
+            return self.crew
+        self.close()
+        crew = Crew(production, workers)
+        if self.keeps:
+            self.crew = crew
+        return crew
+
+    def close(self) -> None:
+        if self.crew is not None:
+            self.crew.close()
+        self.crew = None
+
+
+_KEEPER = _Keeper()
+#: Workers of the runs of this process: Dagster gives assets and IO managers resources of their own.
+_CREWS: "dict[str, Crew]" = {}
+
+
+@contextmanager
+def workers_kept() -> Generator[None]:
+    """Let the runs that are executed in this block share their workers, which end with it."""
+    _KEEPER.keeps = True
+    try:
+        yield
+    finally:
+        _KEEPER.keeps = False
+        _KEEPER.close()
+
+
+class Crew:
+    """Worker processes on this machine with the jobs they were given.
+
+    Parameters
+    ----------
+    production : Production
+    workers : int
+    """
 
     def __init__(self, production: Production, workers: int) -> None:
         from distributed import Client, LocalCluster
 
-        self._production = production
+        self.production = production
+        self.workers = workers
         self._open = ExitStack()
         # Dask starts worker processes by spawning them: a fork after HDF5 or OpenMP work dies.
         cluster = self._open.enter_context(
@@ -124,21 +177,26 @@ class _Crew:
                 processes=True,
                 dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",
+                silence_logs=logging.ERROR,
             )
         )
         self._client = self._open.enter_context(Client(cluster))
         self._taken: dict[Job, Any] = {}
 
+    def has(self, job: Job) -> bool:
+        """Whether a job was taken and its outcome not yet handed out."""
+        return job in self._taken
+
     def take(self, jobs: Sequence[Job]) -> None:
         """Begin with jobs whose outcomes are asked for later, the largest input first."""
-        workspace = self._production.workspace()
+        workspace = self.production.workspace()
         for key in dict.fromkeys(job.key for job in jobs):
             workspace.sweep(key)
         waiting = [job for job in jobs if job not in self._taken]
         # Outcomes of one size keep their order, so that a range is made from its first month on.
         waiting.sort(key=lambda job: -workspace.input_bytes(job.key, job.partition))
         found = self._client.map(
-            make_in_worker, waiting, production=self._production, pure=False, batch_size=100
+            make_in_worker, waiting, production=self.production, pure=False, batch_size=100
         )
         self._taken |= dict(zip(waiting, found, strict=True))
 

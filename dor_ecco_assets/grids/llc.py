@@ -4,7 +4,6 @@ All arithmetic holds for any side length L. A field on T-points has shape ``(...
 with axes ``(tile, j, i)``; the compact form that MITgcm writes has shape ``(..., 13 L, L)``.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -23,7 +22,6 @@ __all__ = [
     "Side",
     "as_tiles",
     "compact_from_tiles",
-    "connections",
     "corner_points",
     "facing_values",
     "left_values",
@@ -81,14 +79,6 @@ CONNECTIONS: tuple[dict[Side, Neighbour | None], ...] = (
 )
 
 OWN_AXIS: dict[Side, Axis] = {"left": "X", "right": "X", "below": "Y", "above": "Y"}
-
-
-def connections() -> Iterator[tuple[int, Side, Neighbour]]:
-    """Every directed connection of the 13 tiles: 48 of them."""
-    for tile, sides in enumerate(CONNECTIONS):
-        for side, neighbour in sides.items():
-            if neighbour is not None:
-                yield tile, side, neighbour
 
 
 def tiles_from_compact(compact: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:

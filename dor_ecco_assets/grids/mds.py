@@ -379,8 +379,8 @@ def _record_of(meta: MdsMeta, field: str | None, name: str) -> int:
     """Find the number of the record that holds a field."""
     if meta.fields and field not in meta.fields:
         raise InputUnusable(
-            f"{name}: holds {', '.join(meta.fields)}, expected {field}; name one of those, or "
-            f"bring the file that holds it",
+            f"{name}: holds {', '.join(meta.fields)}, expected {field}; bring the "
+            f"file that holds it, or mend fldList in its .meta if it does",
             code="FieldNotInFile",
             uri=name,
         )
