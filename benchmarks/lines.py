@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import command_rows, granule_rows, mapping_rows, netcdf_rows, production_rows
+from benchmarks import (
+    command_rows,
+    dor_rows,
+    granule_rows,
+    mapping_rows,
+    netcdf_rows,
+    production_rows,
+    virtual_rows,
+)
 from benchmarks.measure import Row
 from dor_ecco_assets.grids.llc_binaries import read_grid_fields
 from dor_ecco_assets.grids.llc_geometry import grid_dataset
@@ -93,6 +101,18 @@ def _workers(setting: Setting, scratch: Path) -> list[Row]:
     return production_rows.worker_rows(scratch, quick=setting.quick)
 
 
+def _virtual(setting: Setting, scratch: Path) -> list[Row]:
+    return virtual_rows.rows(scratch, quick=setting.quick)
+
+
+def _dor(setting: Setting, scratch: Path) -> list[Row]:
+    return dor_rows.rows(scratch, quick=setting.quick)
+
+
+def _dor_memory(setting: Setting, scratch: Path) -> list[Row]:
+    return [dor_rows.memory_row(scratch, quick=setting.quick)]
+
+
 _MAPPING = Group(
     ("mapping factors, 50 depth levels", "apply to one 3-D field"), _mapping, alone=True
 )
@@ -110,9 +130,16 @@ _GRANULES = Group((granule_rows.NAME,), _granules)
 # First: it takes longest, and compiles the bytecode that the children of `_GRANULES` find.
 _COMMANDS = Group(command_rows.NAMES, _commands, urgency=1)
 
+_VIRTUAL = Group(virtual_rows.NAMES, _virtual)
+
+_DOR = Group(dor_rows.NAMES[:-1], _dor, urgency=1)
+_DOR_MEMORY = Group(dor_rows.NAMES[-1:], _dor_memory)
+
 #: Groups of each line, in the order of the table.
 LINES: dict[str, tuple[Group, ...]] = {
     "ecco": (_MAPPING, _NETCDF, _WHOLE_GRANULES, _GRANULES, _WORKERS, _COMMANDS),
+    "virtual": (_VIRTUAL,),
+    "dor": (_DOR, _DOR_MEMORY),
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 
+from dor_ecco_assets.dor.assets import dor_assets
+from dor_ecco_assets.dor.checks import dor_checks
 from dor_ecco_assets.ecco.assets import ecco_assets
 from dor_ecco_assets.ecco.checks import ecco_checks
 from dor_ecco_assets.grids.assets import grid_assets, grid_checks
@@ -46,8 +48,14 @@ def build_definitions(
             *grid_assets(configs),
             *mapping_assets(configs),
             *ecco_assets(configs, chosen.backfill),
+            *dor_assets(configs, chosen.backfill),
         ],
-        asset_checks=[*grid_checks(configs), *mapping_checks(configs), *ecco_checks(configs)],
+        asset_checks=[
+            *grid_checks(configs),
+            *mapping_checks(configs),
+            *ecco_checks(configs),
+            *dor_checks(configs),
+        ],
         resources=_resources(
             production or ProductionResource.looked_up(profile, configs), compute or chosen.compute
         ),

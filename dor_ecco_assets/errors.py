@@ -5,6 +5,7 @@
     * `InputMissing`: an input is not there; bring it, then run again.
     * `InputUnusable`: an input is there but its bytes cannot be used; it is quarantined.
     * `GridMismatch`: arrays or stores that must share a grid do not; rebuild the named product.
+    * `WorkFailed`: part of what a partition needs cannot be used; what could be made is kept.
     * `OutputCorrupt`: published bytes disagree with their record; make the partition again.
     * `PartitionBusy`: another writer holds the partition; wait for it.
     * `StorageUnavailable`: the store did not answer after every retry; try again later.
@@ -68,6 +69,13 @@ def _rebuilt_input(kind: type[InputUnusable], message: str, code: str, uri: str)
 
 class GridMismatch(DorEccoError, ValueError):
     """Arrays or stores that must share a grid do not; rebuild what the message names."""
+
+
+class WorkFailed(DorEccoError):
+    """Part of what a partition needs is absent or cannot be used; what could be made is kept.
+
+    Nothing is in quarantine: mend what the message names and run again, which makes the rest.
+    """
 
 
 class OutputCorrupt(DorEccoError):

@@ -1,8 +1,9 @@
 """Every product of every line, gathered; defines none itself and needs no Dagster."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from dor_ecco_assets.dor.products import dor_products
 from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
 from dor_ecco_assets.grids.products import grid_products
@@ -22,7 +23,7 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    lines = (grid_products, mapping_products, ecco_products, gathered_products)
+    lines = (grid_products, mapping_products, ecco_products, gathered_products, dor_products)
     return by_key([product for line in lines for product in line(configs)])
 
 
@@ -50,9 +51,10 @@ class Production:
 
     def workspace(self) -> Workspace:
         """A fresh look at it: nothing is remembered of listings and fingerprints."""
+        root = str(self.root.root)
         return Workspace(
             open_storage(self.root),
             open_storage(self.inputs),
             all_products(self.configs),
-            self.settings,
+            replace(self.settings, root_url=root if "://" in root else None),
         )

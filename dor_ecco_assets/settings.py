@@ -115,6 +115,10 @@ def config_names(pattern: str, overlay: str | os.PathLike[str] | None = None) ->
     return sorted({path.stem for folder in folders for path in folder.glob(f"{pattern}.yaml")})
 
 
+#: libyaml's is faster by far where PyYAML was built with it.
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def load_config[M: BaseModel](
     model: type[M], name: str, overlay: str | os.PathLike[str] | None = None
 ) -> M:
@@ -137,7 +141,7 @@ def load_config[M: BaseModel](
     """
     path = config_path(name, overlay)
     try:
-        found = yaml.safe_load(path.read_text()) or {}
+        found = yaml.load(path.read_text(), _YAML_LOADER) or {}  # noqa: S506 - both are safe
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}", code="NotYaml") from error
     return parse_config(model, found, str(path))
@@ -168,8 +172,9 @@ def _known_keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
         kind = _unwrapped(kind)
         if _is_model(kind):
             kind = kind.model_fields[str(step)].annotation if step in kind.model_fields else None
-        else:  # dict[str, X] or list[X]: what lies at a key or index is the last argument
-            kind = (getattr(kind, "__args__", None) or (None,))[-1]
+        else:  # dict[str, X], list[X] or tuple[X, ...]: what lies there is the last type
+            inner = [a for a in getattr(kind, "__args__", ()) if a is not Ellipsis]
+            kind = (inner or [None])[-1]
     kind = _unwrapped(kind)
     return sorted(kind.model_fields) if _is_model(kind) else []
 
@@ -234,10 +239,13 @@ def find_places(
     ``DOR_ECCO_PROFILE``, ``DOR_ECCO_CONFIGS``, ``DAGSTER_HOME``), that over the profile, that
     over the defaults ``./data``, ``<root>/inputs`` and ``./.dagster``. Relative defaults resolve
     against `project`, the folder that holds ``workspace.yaml``, else the working directory; a
-    given `project` also sets the variables of root, inputs and instance aside.
+    given `project` also sets the variables of root, inputs and instance aside, and its ``configs``
+    are the overlay where no other is named.
     """
     environ = {} if project is not None else os.environ
     configs = configs or os.environ.get("DOR_ECCO_CONFIGS")
+    if configs is None and project is not None and (project / "configs").is_dir():
+        configs = str(project / "configs")
     profile = profile or os.environ.get("DOR_ECCO_PROFILE") or "laptop"
     chosen = load_profile(profile, configs)
     base = project.absolute() if project is not None else project_folder()
@@ -317,7 +325,47 @@ def strict_cf() -> bool:
     ConfigurationError
         If it is something else than 1, 0 or empty.
     """
-    found = os.environ.get(STRICT_CF, "")
+    return _switched_on(STRICT_CF)
+
+
+def _switched_on(variable: str) -> bool:
+    found = os.environ.get(variable, "")
     if found not in ("", "0", "1"):
-        raise ConfigurationError(f"{STRICT_CF} is {found!r}; expected 1 or 0", code="BadSetting")
+        raise ConfigurationError(f"{variable} is {found!r}; expected 1 or 0", code="BadSetting")
     return found == "1"
+
+
+Compat = Literal["none", "reference"]
+
+#: Environment variables of ``--compat`` and ``--allow-gaps``.
+COMPAT, ALLOW_GAPS = "DOR_ECCO_COMPAT", "DOR_ECCO_ALLOW_GAPS"
+
+
+def compat() -> Compat:
+    """Whether ``DOR_ECCO_COMPAT`` asks for the numerical defects of Ocean-CDR-Atlas v0.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is something else than ``none`` or ``reference``.
+    """
+    found = os.environ.get(COMPAT) or "none"
+    if found == "none" or found == "reference":
+        return found
+    raise ConfigurationError(
+        f"{COMPAT} is {found!r}; expected none or reference", code="BadSetting"
+    )
+
+
+#: Environment variable of ``ecco deliver --allow-partial``.
+DELIVER_PARTIAL = "DOR_ECCO_DELIVER_PARTIAL"
+
+
+def deliver_partial() -> bool:
+    """Whether ``DOR_ECCO_DELIVER_PARTIAL`` asks for deliveries with incomplete granules."""
+    return _switched_on(DELIVER_PARTIAL)
+
+
+def allow_gaps() -> bool:
+    """Whether ``DOR_ECCO_ALLOW_GAPS`` takes cases whose wet cells lack numbers."""
+    return _switched_on(ALLOW_GAPS)

@@ -1,4 +1,4 @@
-"""What assets are split by, as Dagster partitions: days and months of a model run."""
+"""What assets are split by, as Dagster partitions: days and months of a model run, cases."""
 
 import datetime
 
@@ -13,10 +13,22 @@ def partitions_of(partitioning: Partitioning) -> dg.PartitionsDefinition | None:
     Parameters
     ----------
     partitioning : Partitioning
-        Its keys are consecutive days ``YYYY-MM-DD`` or months ``YYYY-MM``.
+        Its keys are consecutive days ``YYYY-MM-DD`` or months ``YYYY-MM``, injection months, or
+        cases ``injection_month|polygon``, every month with the same polygons.
     """
     if partitioning.kind == "none":
         return None
+    if partitioning.kind == "injection_month":
+        return dg.StaticPartitionsDefinition(partitioning.keys)
+    if partitioning.kind == "case":
+        pairs = [key.split("|") for key in partitioning.keys]
+        # Dagster sorts dimensions by name; so do the keys.
+        return dg.MultiPartitionsDefinition(
+            {
+                "injection_month": dg.StaticPartitionsDefinition(sorted({m for m, _ in pairs})),
+                "polygon": dg.StaticPartitionsDefinition(sorted({p for _, p in pairs})),
+            }
+        )
     first, last = partitioning.keys[0], partitioning.keys[-1]
     if partitioning.kind == "month":
         year, month = map(int, last.split("-"))

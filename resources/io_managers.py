@@ -16,7 +16,6 @@ from dor_ecco_assets.errors import DorEccoError, InputUnusable, PartitionBusy, S
 from dor_ecco_assets.lineage.publication import Outcome, summary
 from dor_ecco_assets.lineage.quarantine import quarantined_partitions
 from dor_ecco_assets.lineage.workspace import Failure, Policy, Workspace
-from dor_ecco_assets.storage import Storage
 from dor_ecco_assets.stores.opening import open_product
 from resources.compute import ComputeResource
 from resources.production import ProductionResource
@@ -25,6 +24,9 @@ log = logging.getLogger("dor_ecco_assets.progress")
 
 #: Name of the check that fails while inputs of a product are in quarantine.
 CHECK = "inputs_usable"
+
+#: Inputs of no partition that a check lists one by one.
+MOST_UNPLACED = 100
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class PublishingIOManager(dg.ConfigurableIOManager):
                     context.asset_key, metadata=metadata, partition=partition or None
                 )
                 yield dg.DagsterEvent.asset_materialization(context.step_context, event)
-            yield checked(context, workspace.storage, obj.key)
+            yield checked(context, workspace, obj.key)
             raise failure_of(obj.key, failures, len(obj.partitions))
 
     def _make_upstream(
@@ -88,7 +90,7 @@ class PublishingIOManager(dg.ConfigurableIOManager):
         try:
             outcome = workspace.make(key, "")
         except DorEccoError:  # every partition of the batch meets it again, and fails for it
-            yield checked(context, workspace.storage, key)
+            yield checked(context, workspace, key)
             return
         asset_key = dg.AssetKey(key.split("/"))
         known = context.step_context.instance.get_latest_materialization_event(asset_key)
@@ -97,7 +99,7 @@ class PublishingIOManager(dg.ConfigurableIOManager):
             metadata = metadata_of(outcome, workspace.storage.locate(outcome.record.uri))
             event = dg.AssetMaterialization(asset_key, metadata=metadata)
             yield dg.DagsterEvent.asset_materialization(context.step_context, event)
-            yield checked(context, workspace.storage, key)
+            yield checked(context, workspace, key)
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The asset lazily: one partition where one is asked for, else all that are committed."""
@@ -127,13 +129,13 @@ def metadata_of(outcome: Outcome, uri: str) -> dict[str, Any]:
     return metadata
 
 
-def checked(context: dg.OutputContext, storage: Storage, key: str) -> dg.DagsterEvent:
+def checked(context: dg.OutputContext, workspace: Workspace, key: str) -> dg.DagsterEvent:
     """Result of the check of one product whose own step does not run.
 
     As an event of this run it counts for what the run made. Reported without a run it would be
     compared with that by whole seconds, and be shown as "not evaluated" when it counts as older.
     """
-    found = standing_of_inputs(storage, key)
+    found = standing_of_inputs(workspace, key)
     evaluation = dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(key.split("/")),
         check_name=CHECK,
@@ -144,8 +146,11 @@ def checked(context: dg.OutputContext, storage: Storage, key: str) -> dg.Dagster
     return dg.DagsterEvent.asset_check_evaluation(context.step_context, evaluation)
 
 
-def standing_of_inputs(storage: Storage, key: str) -> dg.AssetCheckResult:
-    """Result of the check of one product: failed while inputs are in quarantine, saying which."""
+def standing_of_inputs(workspace: Workspace, key: str) -> dg.AssetCheckResult:
+    """Result of the check of one product: failed while inputs are in quarantine, saying which.
+
+    Inputs that belong to none of its partitions count as such, for as long as they are there.
+    """
     found = [
         {
             "partition": partition,
@@ -154,15 +159,23 @@ def standing_of_inputs(storage: Storage, key: str) -> dg.AssetCheckResult:
             "reason": note.reason,
             "time": note.time,
         }
-        for partition, note in quarantined_partitions(storage, key)
+        for partition, note in quarantined_partitions(workspace.storage, key)
+    ]
+    quarantined = len(found)
+    unplaced = workspace.unplaced(key)
+    found += [
+        {"partition": "", "uri": error.uri, "code": error.code, "reason": error.message, "time": ""}
+        for error in unplaced[:MOST_UNPLACED]
     ]
     first = "; ".join(f"{each['partition'] or key}: {each['reason']}" for each in found[:3])
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    every = quarantined + len(unplaced)
+    more = f"; and {every - 3} more" if every > 3 else ""
     return dg.AssetCheckResult(
         passed=not found,
         description=first + more or None,
         metadata={
-            "quarantined_partitions": len(found),
+            "quarantined_partitions": quarantined,
+            "inputs_of_no_partition": len(unplaced),
             "quarantined": dg.MetadataValue.json(found),
         },
     )
@@ -196,12 +209,16 @@ def failure_of(key: str, failures: list[Failure], asked: int) -> dg.Failure:
     )
 
 
-def report_progress(key: str, result: Outcome | Failure) -> None:
-    """One log line per partition; `dor-ecco` draws its progress bar from `extra`."""
+def report_progress(key: str, result: Outcome | Failure, *, told: bool = False) -> None:
+    """One log line per partition; `dor-ecco` draws its progress bar from `extra`.
+
+    With `told`, what is made together with another has had its line.
+    """
     if isinstance(result, Failure):
-        became = "failed"
-        log.error("%s %s failed: %s", key, result.partition, result.error.message)
+        became = "quarantined" if isinstance(result.error, InputUnusable) else "failed"
+        log.error("%s %s %s: %s", key, result.partition, became, result.error.message)
     else:
         became = "up to date" if result.skipped else "made"
-        log.info("%s %s %s", key, result.partition, became)
+        if not told:
+            log.info("%s %s %s", key, result.partition, became)
     log.debug("progress", extra={"product": key, "partition": result.partition, "became": became})

@@ -9,6 +9,7 @@ from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.publication import Outcome
 from dor_ecco_assets.lineage.workspace import Policy
 from partitions import partitions_of
+from resources.compute import ComputeResource, Job
 from resources.io_managers import CHECK, Batch, metadata_of, report_progress, standing_of_inputs
 from resources.production import ProductionResource
 
@@ -62,13 +63,14 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         partitions_def=partitions_def,
         # The storage has retried for most of a minute when this comes; data errors never retry.
         retry_policy=dg.RetryPolicy(max_retries=1, delay=30),
-        backfill_policy=_policy(backfill, len(product.partitioning.keys)),
+        backfill_policy=policy_of_backfill(backfill, len(product.partitioning.keys)),
         io_manager_key=f"{product.format}_io",
     )
     def make(
         context: dg.AssetExecutionContext,
         config: MakeConfig,
         production: ProductionResource,
+        compute: ComputeResource,
     ) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument]
         # With a type argument Dagster would call the IO manager where there is no value.
         policy = config.policy()
@@ -80,7 +82,9 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         workspace = production.production().workspace()
         todo: list[str] = []
         for partition in asked:
-            done = workspace.finished(product.key, partition, policy)
+            # What the workers made of it ahead says whether this run made it.
+            ahead = compute.has_taken(Job(product.key, partition, policy))
+            done = None if ahead else workspace.finished(product.key, partition, policy)
             if isinstance(done, Outcome):
                 report_progress(product.key, done)
                 report(metadata_of(done, workspace.storage.locate(done.record.uri)), partition)
@@ -102,12 +106,12 @@ def check_of(product: Product) -> dg.AssetChecksDefinition:
         description="No input of this product is in quarantine.",
     )
     def inputs_usable(production: ProductionResource) -> dg.AssetCheckResult:
-        return standing_of_inputs(production.production().workspace().storage, product.key)
+        return standing_of_inputs(production.production().workspace(), product.key)
 
     return inputs_usable
 
 
-def _policy(backfill: str | int, partitions: int) -> dg.BackfillPolicy | None:
+def policy_of_backfill(backfill: str | int, partitions: int) -> dg.BackfillPolicy | None:
     """Partitions per run of a backfill, as the profile says, but never more than a run can take."""
     if partitions == 1:
         return None

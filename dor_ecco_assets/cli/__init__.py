@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from dor_ecco_assets.cli import demo, doctor, ecco, inputs, standing, ui
+from dor_ecco_assets.cli import cases, demo, doctor, ecco, former, inputs, standing, ui, vis
 from dor_ecco_assets.errors import ConfigurationError, DorEccoError, InputUnusable
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command("why")(standing.why)
 app.command("reconcile")(standing.reconcile)
 app.add_typer(inputs.app, name="inputs")
 app.add_typer(ecco.app, name="ecco")
+app.add_typer(cases.app, name="cases")
+app.add_typer(vis.app, name="vis")
+former.install(app)
 
 
 def main() -> None:

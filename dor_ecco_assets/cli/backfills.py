@@ -6,21 +6,23 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import ConfigurationError
-from dor_ecco_assets.lineage.workspace import Policy
-from dor_ecco_assets.settings import Places
+
+if TYPE_CHECKING:
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.settings import Places
 
 #: What loading the code location and storing the backfills may take on a full machine, s.
 LONGEST_S = 600
 
 
 def submit_backfills(
-    places: Places,
+    places: "Places",
     wanted: Mapping[str, Sequence[str]],
     *,
-    policy: Policy | None = None,
+    policy: "Policy | None" = None,
     title: str = "",
 ) -> dict[str, str]:
     """Ask for one backfill per product.
@@ -55,6 +57,7 @@ def submit_backfills(
     if not wanted:
         return {}
     from dor_ecco_assets.cli.running import ensure_instance
+    from dor_ecco_assets.lineage.workspace import Policy
 
     ensure_instance(places)
     names = {f"p{number}": key for number, key in enumerate(wanted)}
@@ -72,7 +75,7 @@ def submit_backfills(
     return found
 
 
-def _field(alias: str, key: str, partitions: Sequence[str], policy: Policy, title: str) -> str:
+def _field(alias: str, key: str, partitions: Sequence[str], policy: "Policy", title: str) -> str:
     path = _literal({"path": key.split("/")})
     config = {"ops": {key.replace("/", "__"): {"config": policy.__dict__}}}
     run_config = _literal(json.dumps(config))

@@ -39,8 +39,9 @@ def demo(
 
     started = time.monotonic()
     inputs = out.absolute() / "data" / "inputs"
-    allow_partial, wanted = prepare(inputs, data)
-    places = Where(project=out, root=root, data=str(inputs)).places()
+    configs = out.absolute() / "configs"
+    allow_partial, wanted = prepare(inputs, data, configs)
+    places = Where(project=out, root=root, data=str(inputs), configs=configs).places()
     tally = Tally()
     unpartitioned = ["grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg"]
     run_products(places, unpartitioned, tally=tally, workers=workers)
@@ -50,6 +51,8 @@ def demo(
         run_products(places, keys, partitions, policy=policy, tally=tally, workers=workers)
     gathered = ["ecco/delivery", "ecco/quality_report"]
     run_products(places, gathered, wanted[0], tally=tally, workers=workers)
+    if data is None:
+        _make_atlas(places, tally, workers)
     asked = set(tally.made) | set(tally.skipped)
     manifest = write_manifest(places, asked, out.absolute() / "manifest.json")
     show(
@@ -63,6 +66,24 @@ def demo(
     where = f"--project {out}" if root is None else f"--project {out} --root {root} --data {inputs}"
     _tell(out, where, manifest, tally, time.monotonic() - started)
     report_failures(tally)
+
+
+def _make_atlas(places: "Places", tally: "Tally", workers: int | None) -> None:
+    """Make every case of the demo's atlas, then what is gathered from them."""
+    from dor_ecco_assets.cli.running import run_products
+    from dor_ecco_assets.dor import products as dor
+    from dor_ecco_assets.products import Production
+
+    workspace = Production.at(places).workspace()
+    cases = [product.key for product in workspace.made_together(dor.RESEARCH)]
+    partitions = workspace.product(dor.RESEARCH).partitioning.keys
+    first = [*workspace.product(dor.RESEARCH).upstream, dor.CASES]
+    run_products(places, first, tally=tally, workers=workers)
+    run_products(places, cases, partitions, tally=tally, workers=workers)
+    stores = [dor.EFFICIENCY_STORE, dor.UPTAKE_STORE]
+    months = workspace.product(stores[0]).partitioning.keys
+    run_products(places, stores, months, tally=tally, workers=workers)
+    run_products(places, [dor.REPORT], tally=tally, workers=workers)
 
 
 def _with_input(workspace: "Workspace", partitions: Sequence[str]) -> list[str]:
@@ -127,9 +148,15 @@ def write_manifest(
 
 
 def _open_with(storage: "Storage", uri: str, kind: str) -> str:
-    """One line of Python that opens a product and calls it ``ds``."""
+    """One line of Python that opens a product: ``ds``, or the `Path` ``opened`` of what is none.
+
+    A report or delivery in an object store has none of that kind: its URI says where it lies.
+    """
     from dor_ecco_assets.storage import Directory
 
+    if kind in ("files", "html"):
+        on_disk = isinstance(storage, Directory)
+        return f"import pathlib; opened = pathlib.Path({uri!r})" if on_disk else ""
     if not isinstance(storage, Directory):
         return f"import dor_ecco_assets; ds = dor_ecco_assets.open({uri!r})"
     if kind == "zarr":

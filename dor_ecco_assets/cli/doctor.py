@@ -181,9 +181,10 @@ def _instance(places: "Places") -> Iterator[Finding]:
     from dor_ecco_assets.cli.running import ensure_instance
 
     existed = (places.dagster_home / "dagster.yaml").exists()
-    ensure_instance(places)
     try:
         import dagster as dg
+
+        ensure_instance(places)
 
         with dg.DagsterInstance.from_config(str(places.dagster_home)) as instance:
             runs = instance.get_runs_count()

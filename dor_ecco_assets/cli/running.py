@@ -1,5 +1,6 @@
 """Run assets through Dagster in this process, so that the command line leaves the same lineage."""
 
+import fcntl
 import logging
 import shutil
 import sys
@@ -40,11 +41,22 @@ class Tally:
 
 
 def ensure_instance(places: Places) -> None:
-    """Make the Dagster instance folder with its ``dagster.yaml`` where there is none."""
+    """Make the Dagster instance, ``dagster.yaml`` and tables, where there is none.
+
+    Dagster does not guard the making of its tables, so commands that start at once take turns.
+    """
     home = places.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(config_path("dagster.yaml", places.configs), home / "dagster.yaml")
+    tables = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+    with (home / "instance.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(config_path("dagster.yaml", places.configs), home / "dagster.yaml")
+        if not all((home / name).exists() for name in tables):
+            with _quiet():
+                import dagster as dg
+
+                dg.DagsterInstance.from_config(str(home)).dispose()
 
 
 def run_products(
@@ -84,13 +96,13 @@ def run_products(
         ensure_instance(places)
         compute = None if workers is None else Compute(mode="local", workers=workers)
         defs = build_definitions(places.profile, places.configs, compute=compute)
-        runs = list(_runs_of(defs, keys, partitions))
+        runs = list(_runs_of(places, keys, partitions))
         with (
             dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
             _progress(len(keys) * max(1, len(partitions)), tally),
         ):
             for tags in runs:
-                _execute(dg, defs, instance, keys, tags, policy, tally)
+                _execute(dg, places, defs, instance, keys, tags, policy, tally)
     return tally
 
 
@@ -116,8 +128,13 @@ def run_all(
     alike: dict[tuple[str, ...], list[str]] = {}
     for key, partitions in wanted.items():
         alike.setdefault(tuple(partitions), []).append(key)
-    for partitions, keys in alike.items():
-        run_products(places, keys, partitions, policy=policy, workers=workers, tally=tally)
+    if not alike:
+        return tally
+    from resources.compute import workers_kept
+
+    with workers_kept():
+        for partitions, keys in alike.items():
+            run_products(places, keys, partitions, policy=policy, workers=workers, tally=tally)
     return tally
 
 
@@ -129,7 +146,9 @@ def _nothing_to_do(
         return False  # a new instance has yet to be told what there is
     workspace = Production.at(places).workspace()
     pairs = [(key, partition) for key in keys for partition in partitions or [""]]
-    for key, partition in pairs:
+    # Of products that are made together, the first answers for all.
+    first = {workspace.product(key).owner: key for key in reversed(keys)}.values()
+    for key, partition in ((key, partition) for key in first for partition in partitions or [""]):
         known = partition in workspace.product(key).partitioning.keys
         if not known or workspace.finished(key, partition, policy) is None:
             return False
@@ -141,6 +160,7 @@ def _nothing_to_do(
 
 def _execute(
     dagster: Any,
+    places: Places,
     defs: "dg.Definitions",
     instance: "dg.DagsterInstance",
     keys: Sequence[str],
@@ -148,13 +168,17 @@ def _execute(
     policy: Policy,
     tally: Tally,
 ) -> None:
+    from dor_ecco_assets.products import all_products
+
+    products = all_products(places.configs)
+    steps = {products[key].owner.replace("/", "__"): products[key].owner for key in keys}
     config = {"config": policy.__dict__}
     assets = [dagster.AssetKey(key.split("/")) for key in keys]
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=assets,
         run_config={
-            "ops": {key.replace("/", "__"): config for key in keys},
+            "ops": dict.fromkeys(steps, config),
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         partition_key=tags.get("dagster/partition"),
@@ -165,11 +189,10 @@ def _execute(
         if event.is_step_failure:
             if "DagsterExecutionInterruptedError" in str(event.step_failure_data.error):
                 raise KeyboardInterrupt
-            tally.failures += _failures_of(event, keys)
+            tally.failures += _failures_of(event, steps.get(event.step_key or "", ""))
 
 
-def _failures_of(event: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
-    key = next((key for key in keys if key.replace("/", "__") == event.step_key), event.step_key)
+def _failures_of(event: Any, key: str) -> list[dict[str, Any]]:
     failure = event.step_failure_data.user_failure_data
     if failure is not None and "failures" in failure.metadata:
         return [{"product": key, **found} for found in failure.metadata["failures"].value]
@@ -188,35 +211,25 @@ def _failures_of(event: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _runs_of(
-    defs: "dg.Definitions", keys: Sequence[str], partitions: Sequence[str]
+    places: Places, keys: Sequence[str], partitions: Sequence[str]
 ) -> Iterator[dict[str, str]]:
     """Tags of each run that together cover `partitions`: consecutive keys share one."""
     if not partitions:
         yield {}
         return
-    import dagster as dg
-
+    from dor_ecco_assets.products import all_products
     from resources.product_assets import MOST_PARTITIONS_PER_RUN
 
-    asset = defs.resolve_asset_graph().get(dg.AssetKey(keys[0].split("/")))
-    assert asset.partitions_def is not None
-    every = {name: place for place, name in enumerate(asset.partitions_def.get_partition_keys())}
-    unknown = [name for name in partitions if name not in every]
+    split = all_products(places.configs)[keys[0]].partitioning
+    unknown = [name for name in partitions if name not in split.keys]
     if unknown:
-        first, last = next(iter(every)), next(reversed(every))
         raise ConfigurationError(
-            f"{keys[0]} has no partition {', '.join(unknown)}; it has {first} to {last}",
+            f"{keys[0]} has no partition {', '.join(unknown)}; it has {split.keys[0]} to "
+            f"{split.keys[-1]}",
             code="UnknownPartition",
         )
-    places = sorted(every[name] for name in set(partitions))
-    names = list(every)
-    start = previous = places[0]
-    for place in [*places[1:], None]:
-        full = previous - start + 1 == max(1, MOST_PARTITIONS_PER_RUN // len(keys))
-        if place is None or place != previous + 1 or full:
-            yield _tags(names[start], names[previous])
-            start = place if place is not None else start
-        previous = place if place is not None else previous
+    for first, last in split.ranges(partitions, max(1, MOST_PARTITIONS_PER_RUN // len(keys))):
+        yield _tags(first, last)
 
 
 def _tags(first: str, last: str) -> dict[str, str]:

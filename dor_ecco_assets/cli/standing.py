@@ -51,7 +51,7 @@ def stale(
                         "why": "; ".join(state.reasons),
                     }
                 )
-        order = ("up to date", "stale", "absent", "quarantined", "waiting")
+        order = ("up to date", "stale", "absent", "quarantined", "failed", "waiting")
         counts.append({"product": key, **{name: standings.get(name, 0) for name in order}})
     if as_json:
         show(rows, as_json=True)

@@ -10,7 +10,7 @@ give again, so it is made again after a change of the catalogue, from the same i
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
@@ -41,8 +41,12 @@ _STRUCTURAL = frozenset(
         *("flag_values", "flag_meanings", "flag_masks", "_Netcdf4Dimid", "_NCProperties"),
     }
 )
-#: Global attributes about a granule's making, which only its making knows.
-_OF_ITS_MAKING = ("source_files", "mapping_factors_fingerprint", "vector_source")
+#: Global attributes about a granule's making, which only its making knows: kept, never added.
+_OF_ITS_MAKING = (
+    *("processing_software", "processing_config_sha256", "date_created", "date_issued", "uuid"),
+    *("source", "source_files", "history", "vector_source", "mapping_factors_fingerprint"),
+    "missing_variables",
+)
 #: Attributes of bounds that CF takes from the coordinate where they are alike.
 _INHERITED = ("units", "standard_name", "axis", "positive", "long_name")
 
@@ -104,7 +108,8 @@ def annotate(
     ------
     ConfigurationError
         Code ``PublishedGranule``, if it belongs to a production; ``UnknownDataset``, if the
-        catalogue has no such dataset; ``GridDiffers``, if its name and its dimensions disagree.
+        catalogue has no such dataset; ``GridDiffers``, ``TimeDiffers`` or ``UnitsDiffer``, if its
+        name and its dimensions, its name and its times, or the catalogue and its units disagree.
     InputUnusable
         Code ``NotAGranuleName`` or ``NotNetcdf``.
     OutputCorrupt
@@ -143,19 +148,85 @@ def recipe_of(
     dataset = _dataset_of(granule, name, told)
     grid: Grid = dataset.grid
     attributes = coordinate_attributes(told, grid, dataset.frequency)
+    bounds = _checked_bounds(granule, name, told)
     fields = {str(n): v for n, v in granule.variables.items() if n in dataset.variables}
     recipe = {str(n): dict(attributes.get(str(n), {})) for n in granule.variables}
     for field, variable in fields.items():
         recipe[field] = variable_attributes(told, field, _extremes(variable), grid)
     if "units" not in granule.variables["time"].attrs:
         recipe["time"] |= {"units": told.clock.time_units, "calendar": "proleptic_gregorian"}
-    for variable in list(recipe.values()):
-        bounds = recipe.get(str(variable.get("bounds")), {})
+    _check_units(granule, name, recipe)
+    for place, variable in recipe.items():
+        edges = str(variable.get("bounds"))
         for key in _INHERITED:
-            if key in bounds and bounds[key] == variable.get(key):
-                del bounds[key]
-    recipe[""] = _global(granule[list(granule.variables)], name, dataset, told, settings, fields)
+            if key in recipe.get(edges, {}) and recipe[edges][key] == variable.get(key):
+                del recipe[edges][key]
+        if _units_of_their_own(granule, place, edges):
+            del variable["bounds"]  # CF would have them read in the coordinate's units
+    recipe[""] = _global(
+        granule[list(granule.variables)], name, dataset, told, settings, fields, bounds
+    )
     return recipe
+
+
+def _checked_bounds(granule: xr.Dataset, name: GranuleName, catalogue: Catalogue) -> PeriodBounds:
+    """The period that a granule covers, which must be that of its name.
+
+    The first and last of a run may be told whole, though the model ran through a part of them.
+    """
+    expected, time = _bounds(name, catalogue), granule.variables["time"]
+    units = time.attrs.get("units", catalogue.clock.time_units)
+    found = {"time": _instants(time, units)}
+    start, end = expected.start, expected.end
+    if "time_bnds" in granule.variables and name.frequency != "SNAP":
+        edges = granule.variables["time_bnds"]
+        found["time_bnds"] = _instants(edges, edges.attrs.get("units", units))
+        unit = "D" if name.frequency == "AVG_DAY" else "M"
+        first = np.datetime64(str(name.date), unit)
+        whole = np.array([first, first + np.timedelta64(1, unit)], "datetime64[s]")
+        if np.array_equal(found["time_bnds"], whole):
+            start, end = whole
+    agrees = list(found.get("time_bnds", (start, end))) == [start, end]
+    if not agrees or [start <= when <= end for when in found["time"]] != [True]:
+        told = "; ".join(f"{n} {', '.join(map(str, v)) or 'nothing'}" for n, v in found.items())
+        raise ConfigurationError(
+            f"{name} stands for {expected.start} to {expected.end}, but the file holds {told}; "
+            "correct the name or the file",
+            code="TimeDiffers",
+        )
+    return expected._replace(start=start, end=end)
+
+
+def _instants(variable: xr.Variable, units: str) -> np.ndarray[Any, np.dtype[np.datetime64]]:
+    """Times to the second; none where units or calendar cannot be read as such."""
+    said = {"units": units, "calendar": variable.attrs.get("calendar", "standard")}
+    raw = xr.Dataset({"time": ("n", variable.values.reshape(-1), said)})
+    try:
+        return xr.decode_cf(raw)["time"].values.astype("datetime64[s]")
+    except (ValueError, TypeError):
+        return np.array([], "datetime64[s]")
+
+
+def _check_units(
+    granule: xr.Dataset, name: GranuleName, recipe: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse to give numbers other units than they have."""
+    for place, wanted in recipe.items():
+        said = granule.variables[place].attrs.get("units")
+        if said is not None and wanted.get("units", said) != said:
+            raise ConfigurationError(
+                f"{name}: {place} is in {said!r}, the catalogue says {wanted['units']!r}, and its "
+                "numbers would stay as they are; convert the file or correct the catalogue",
+                code="UnitsDiffer",
+            )
+
+
+def _units_of_their_own(granule: xr.Dataset, place: str, edges: str) -> bool:
+    """Whether bounds have other units than their coordinate."""
+    if edges not in granule.variables:
+        return False
+    units = granule.variables[edges].attrs.get("units")
+    return units is not None and units != granule.variables[place].attrs.get("units", units)
 
 
 def _global(
@@ -165,20 +236,21 @@ def _global(
     catalogue: Catalogue,
     settings: RunSettings,
     fields: Mapping[str, xr.Variable],
+    bounds: PeriodBounds,
 ) -> dict[str, Any]:
     """Global attributes: those of a new granule, but for what only its making knows."""
-    said = granule.attrs
+    ours = str(granule.attrs.get("processing_software")).startswith("dor_ecco_assets")
+    if dataset.grid == "latlon" and not ours:
+        catalogue = _without_comment(catalogue)  # it tells how fields were mapped here
     task = Task(
         partition=name.date or "",
         inputs=cast("Readable", Directory(Path())),
         input_keys={},
         upstream=_nothing,
         settings=settings,
-        upstream_fingerprints={catalogue.factors: said.get("mapping_factors_fingerprint")},
+        upstream_fingerprints={catalogue.factors: None},
         keep=lambda _, work_out: work_out(),
     )
-    ours = said.get("source", "") if "processing_software" in said else ""
-    released = catalogue.release.global_attributes.get("source")
     described = granule.set_coords([n for n in granule.variables if str(n) not in fields])
     attributes = global_attributes(
         described,
@@ -186,15 +258,19 @@ def _global(
         dataset,
         catalogue,
         task,
-        _bounds(name, catalogue),
-        "" if ours == released else ours,
+        bounds,
+        "",
         _resolution(granule),
     )
     for key in _OF_ITS_MAKING:
         attributes.pop(key, None)
-        if key in said:
-            attributes[key] = said[key]
-    return attributes
+    return {name: value for name, value in attributes.items() if value != ""}
+
+
+def _without_comment(catalogue: Catalogue) -> Catalogue:
+    words = catalogue.release.grids["latlon"].model_copy(update={"comment": ""})
+    grids = {**catalogue.release.grids, "latlon": words}
+    return replace(catalogue, release=catalogue.release.model_copy(update={"grids": grids}))
 
 
 def _nothing(key: str) -> xr.Dataset:
@@ -270,7 +346,9 @@ def _changes(
                 yield Change(place, name, said.get(name), value)
         if strip:
             # What xarray notes down of auxiliary coordinates is no statement of the catalogue.
-            kept = _STRUCTURAL | {"coordinates"} | ({"units"} if place == "time" else set())
+            kept = _STRUCTURAL | {"coordinates"}
+            kept |= {"units"} if place in ("time", "time_bnds") else set()
+            kept |= {"comment", *_OF_ITS_MAKING} if place == "" else set()
             for name in said.keys() - wanted.keys() - kept:
                 yield Change(place, name, said[name], None)
 

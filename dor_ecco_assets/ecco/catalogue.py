@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,10 @@ from dor_ecco_assets.ecco.times import (
 )
 from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.grids.mds_meta import match_mds_name
-from dor_ecco_assets.settings import Strict, config_path, load_config
+from dor_ecco_assets.grids.products import RegularGrid
+from dor_ecco_assets.mapping.products import Mapping as Weighting
+from dor_ecco_assets.mapping.products import Radius, Weights
+from dor_ecco_assets.settings import Strict, load_config
 
 Grid = Literal["native", "latlon"]
 Location = Literal["C", "U", "V", "W"]
@@ -53,10 +56,40 @@ class Clock(Strict):
 
 
 class GridWords(Strict):
-    """What granules on one grid say of it."""
+    """What granules on one grid say of it.
+
+    On the lat-lon one ``{resolution}`` stands for degrees and ``{weights}`` for what was averaged.
+    """
 
     summary_tail: str
     comment: str
+
+    def of(self, target: "Target") -> "GridWords":
+        """The same of one target grid."""
+        values = {"{resolution}": f"{target.grid.resolution_degrees:g}", "{weights}": target.told}
+        texts = self.model_dump()
+        for place, value in values.items():
+            texts = {name: text.replace(place, value) for name, text in texts.items()}
+        return GridWords(**texts)
+
+
+class Target(Strict):
+    """What lat-lon granules are mapped to and with."""
+
+    grid: RegularGrid = RegularGrid(resolution_degrees=0.5)
+    weights: Weights = "mean"
+    radius: Radius = Radius.model_validate({})
+
+    @property
+    def told(self) -> str:
+        """The weights in words."""
+        nearest = "the nearest source cell"
+        if self.weights == "nearest":
+            return nearest
+        return (
+            "mean of the wet source cells within the target cell's effective radius, else the "
+            "nearest wet source cell"
+        )
 
 
 class FrequencyWords(Strict):
@@ -78,6 +111,9 @@ class Release(Strict):
     production_date: str | None = None
     clock: Clock
     product_time_coverage_end: str
+    latlon_as_published: Target = Field(
+        Target.model_validate({}), description="of the release's own lat-lon granules"
+    )
     precision: Literal["float32", "float64"] = "float32"
     identifier: Literal["doi", "short_name"] = Field(
         "doi", description="what `id` holds; only V4r4 has DOIs that follow from a rule"
@@ -119,6 +155,11 @@ class Variable(Strict):
     components: Components | None = None
     keywords: tuple[str, ...] = ()
     valid_range: tuple[float, float] | None = Field(None, description="in `units`")
+    usual_range: tuple[float, float] | None = Field(
+        None,
+        description="in `units`; a field outside it is made and pointed out, its bytes the same",
+        exclude=True,
+    )
     on_land: Literal["refuse", "mask"] = Field(
         "refuse",
         description="what values on land mean: a broken file, or a field defined there too",
@@ -193,12 +234,15 @@ class Catalogue:
     variables : mapping of str to Variable
     groupings : tuple of Grouping
     coordinates : Coordinates
+    target : Target
+        Of the lat-lon granules.
     """
 
     release: Release
     variables: Mapping[str, Variable]
     groupings: tuple[Grouping, ...]
     coordinates: Coordinates
+    target: Target = field(default_factory=Target)
 
     def __post_init__(self) -> None:
         for name, variable in self.variables.items():
@@ -220,8 +264,8 @@ class Catalogue:
         wanted: tuple[Location, Location] = (
             ("U", "V") if components.points == "faces" else ("C", "C")
         )
-        for field, location in zip((components.x, components.y), wanted, strict=True):
-            self._check_alike(name, field, "components", location)
+        for source, location in zip((components.x, components.y), wanted, strict=True):
+            self._check_alike(name, source, "components", location)
 
     def _check_alike(self, name: str, field: str, role: str, location: Location) -> None:
         """What a variable is made from must lie where it should and have the variable's units."""
@@ -268,6 +312,20 @@ class Catalogue:
                 f"{where} names {name}, which ecco/variables.yaml does not describe; {hint}",
                 code="UnknownField",
             )
+
+    def words(self, grid: Grid) -> GridWords:
+        """What granules on one grid say of it, as it is made here."""
+        words = self.release.grids[grid]
+        return words.of(self.target) if grid == "latlon" else words
+
+    def mapped_to(self, resolution_degrees: float) -> "Catalogue":
+        """The catalogue of granules of another resolution."""
+        grid = self.target.grid.model_copy(update={"resolution_degrees": resolution_degrees})
+        return replace(self, target=self.target.model_copy(update={"grid": grid}))
+
+    def is_published(self, grid: str) -> bool:
+        """Whether granules on one grid are the release's own, whose identifiers they may bear."""
+        return grid != "latlon" or self.target == self.release.latlon_as_published
 
     @property
     def source_grid(self) -> str:
@@ -376,6 +434,11 @@ def load_catalogue(overlay: str | os.PathLike[str] | None = None) -> Catalogue:
         groupings=tuple(load_config(Groupings, "ecco/groupings.yaml", overlay).root),
         coordinates=load_config(Coordinates, "ecco/coordinates.yaml", overlay),
     )
-    for key in (found.target_grid, found.factors):  # says what there is, before a run asks for it
-        config_path(f"{key}.yaml", overlay)
-    return found
+    # Says what there is, before a run asks for it.
+    mapping = load_config(Weighting, f"{found.factors}.yaml", overlay)
+    target = Target(
+        grid=load_config(RegularGrid, f"{found.target_grid}.yaml", overlay),
+        weights=mapping.weights,
+        radius=mapping.radius,
+    )
+    return replace(found, target=target)

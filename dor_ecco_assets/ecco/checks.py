@@ -7,7 +7,7 @@ import dagster as dg
 
 from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
-from dor_ecco_assets.ecco.standing import CHECKS, look_at
+from dor_ecco_assets.ecco.standing import CHECKS, WARNINGS, look_at
 from dor_ecco_assets.lineage.product import Product
 from resources.io_managers import CHECK, standing_of_inputs
 from resources.product_assets import check_of
@@ -46,7 +46,7 @@ def dataset_checks(product: Product) -> dg.AssetChecksDefinition:
         workspace = production.production().workspace()
         asked = {key.name for key in context.selected_asset_check_keys}
         if CHECK in asked:
-            found = standing_of_inputs(workspace.storage, product.key)
+            found = standing_of_inputs(workspace, product.key)
             yield found._replace(check_name=CHECK, asset_key=asset)
         if not asked & CHECKS.keys():
             return
@@ -65,6 +65,9 @@ def dataset_checks(product: Product) -> dg.AssetChecksDefinition:
                 passed=not texts,
                 check_name=name,
                 asset_key=asset,
+                severity=(
+                    dg.AssetCheckSeverity.WARN if name in WARNINGS else dg.AssetCheckSeverity.ERROR
+                ),
                 description="; ".join(sentences) or None,
                 metadata={
                     "published_granules": standing.published,

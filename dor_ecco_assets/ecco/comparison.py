@@ -290,7 +290,8 @@ def _attributes(
             if name not in b or name not in a:
                 yield f"{prefix}{name} is only in the {'first' if name in a else 'second'}"
             elif not _same_attribute(_plain(a[name]), _plain(b[name]), allowed):
-                yield f"{prefix}{name}: {_short(a[name])} in the first, {_short(b[name])}"
+                said = _short(a[name]), _short(b[name])
+                yield f"{prefix}{name}: {said[0]} in the first, {said[1]} in the second"
 
 
 def _same_attribute(a: Any, b: Any, allowed: Tolerance) -> bool:

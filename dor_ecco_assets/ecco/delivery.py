@@ -9,6 +9,13 @@ A delivery is a folder::
 It holds the monthly, daily and snapshot granules of its month; the first month of the run also
 holds the granules that belong to no month, time-invariant fields and series. Granules stay where
 they are. What has not been made is not delivered, and a granule made later makes its month stale.
+Granules that lack variables are left out unless a run is told to take them; while a granule is out
+of date, its month is not delivered.
+
+Notifications follow version 1.6 of the Cloud Notification Mechanism (CNM) schema, which has the
+collection as an object with name and version. An archive fetches from the URIs in them: those below
+``uri_base`` of ``configs/ecco/delivery.yaml``, else below the root where it is in an object store;
+two such roots are two places to fetch from, and so give deliveries of different bytes.
 """
 
 import csv
@@ -16,6 +23,7 @@ import hashlib
 import io
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +31,13 @@ from dor_ecco_assets.ecco.catalogue import Catalogue
 from dor_ecco_assets.ecco.comparison import content_hash, open_raw
 from dor_ecco_assets.ecco.gathered import DELIVERY, DeliverySettings
 from dor_ecco_assets.ecco.products import production_date
-from dor_ecco_assets.errors import OutputCorrupt
+from dor_ecco_assets.errors import OutputCorrupt, WorkFailed
 from dor_ecco_assets.lineage.product import Content, Member, Task
 
-__all__ = ["make_delivery"]
+__all__ = ["check_current", "make_delivery"]
+
+#: What is said of a delivery from whose notifications nobody can fetch.
+RELATIVE_URIS = "no archive can fetch from them: set uri_base in ecco/delivery.yaml"
 
 #: Columns of the manifest.
 COLUMNS = (
@@ -42,6 +53,7 @@ COLUMNS = (
     "time_coverage_end",
     "doi",
     "uuid",
+    "missing_variables",
 )
 
 #: Bytes that are hashed at once.
@@ -67,8 +79,26 @@ def make_delivery(catalogue: Catalogue, settings: DeliverySettings, task: Task) 
     ------
     OutputCorrupt
         If a granule is not what its record says.
+    WorkFailed
+        Code ``StaleGranules``, if some are out of date; ``IncompleteGranules``, if all lack
+        variables and the run is not told to take them.
     """
-    rows = [_row(member, settings) for member in task.members()]
+    check_current(task.partition, task.stale_members())
+    settings = settings.at(task.settings.root_url)
+    rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    for member in task.members():
+        missing = ", ".join(member.record.details.get("missing_variables", []))
+        if missing and not task.settings.deliver_partial:
+            left_out.append(f"{_named(member.key, member.partition)} without {missing}")
+        else:
+            rows.append({**_row(member, settings), "missing_variables": missing})
+    if not rows:
+        raise WorkFailed(
+            f"every granule of {task.partition} lacks variables, such as {left_out[0]}; bring the "
+            "inputs and make them again, or deliver them as they are: --allow-partial",
+            code="IncompleteGranules",
+        )
     submitted = f"{production_date(catalogue, task.settings)}Z"
     version = catalogue.release.version
 
@@ -84,15 +114,49 @@ def make_delivery(catalogue: Catalogue, settings: DeliverySettings, task: Task) 
             path = folder / "notifications" / f"{Path(row['name']).stem}.json"
             path.write_text(json.dumps(told, indent=1) + "\n")
 
-    return Content(
-        key=f"{DELIVERY}/{task.partition}",
-        write=write,
-        details={
-            "granules": len(rows),
-            "datasets": len({row["dataset"] for row in rows}),
-            "delivered_bytes": sum(row["bytes"] for row in rows),
-        },
+    details: dict[str, Any] = {
+        "granules": len(rows),
+        "datasets": len({row["dataset"] for row in rows}),
+        "delivered_bytes": sum(row["bytes"] for row in rows),
+    }
+    if left_out:
+        details["left_out_as_incomplete"] = left_out
+    if settings.uri_base is None:
+        details["relative_uris"] = RELATIVE_URIS
+    return Content(key=f"{DELIVERY}/{task.partition}", write=write, details=details)
+
+
+def check_current(month: str, stale: Sequence[tuple[str, str, str]]) -> None:
+    """Refuse a month of which granules are out of date.
+
+    Parameters
+    ----------
+    month : str
+    stale : sequence of (key, partition, reason)
+
+    Raises
+    ------
+    WorkFailed
+        Code ``StaleGranules``.
+    """
+    if not stale:
+        return
+    key, partition, reason = stale[0]
+    datasets = sorted({key.split("/")[1] for key, _, _ in stale})
+    raise WorkFailed(
+        f"{month} is not delivered: {len(stale)} of its granules {_is(stale)} out of date, such as "
+        f"{_named(key, partition)} ({reason}); make again what is: dor-ecco ecco granules "
+        f"{' '.join(datasets)}",
+        code="StaleGranules",
     )
+
+
+def _is(several: Sequence[object]) -> str:
+    return "is" if len(several) == 1 else "are"
+
+
+def _named(key: str, partition: str) -> str:
+    return f"{key.split('/')[1]} {partition}".rstrip()
 
 
 def notification(
@@ -152,8 +216,8 @@ def _row(member: Member, settings: DeliverySettings) -> dict[str, Any]:
         if sha256 != member.record.sha256:
             raise OutputCorrupt(
                 f"{member.uri} has sha256 {sha256[:12]}, recorded {member.record.sha256[:12]}; "
-                f"make it again: dor-ecco ecco granules {member.key.split('/')[1]} --partition "
-                f"{member.partition} --verify",
+                f"make it again: dor-ecco ecco granules {member.key.split('/')[1]}"
+                f"{f' --partition {member.partition}' if member.partition else ''} --verify",
                 code="ChecksumMismatch",
             )
         with open_raw(file) as granule:

@@ -28,7 +28,9 @@ class Fields:
         self._keys = _keys_of_fields(task)
         self._turned: dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]] = {}
         self.on_land: dict[str, int] = {}
+        self.largest_on_land: dict[str, float] = {}
         self.constant: list[str] = []
+        self.implausible: dict[str, str] = {}
 
     def read(self, name: str) -> NDArray[Any]:
         """One model field as tiles, checked against the wet mask of its points."""
@@ -109,8 +111,31 @@ class Fields:
             )
         if found.on_land:
             self.on_land[name] = found.on_land
+            self.largest_on_land[name] = found.largest_on_land
         if found.constant:
             self.constant.append(name)
+        low, high = variable.usual_range or (low, high)
+        largest = max(abs(low), abs(high))
+        if found.minimum < low or found.maximum > high:
+            self.implausible[name] = (
+                f"{name} lies between {found.minimum:g} and {found.maximum:g} {variable.units}, "
+                f"usually {low:g} to {high:g}"
+            )
+        elif found.largest_on_land > largest:
+            self.implausible[name] = (
+                f"{name} holds up to {found.largest_on_land:g} {variable.units} on land, in one of "
+                f"{found.on_land} cells, usually {largest:g} at most"
+            )
+
+    def remarks(self) -> dict[str, Any]:
+        """What was seen of the fields and not refused, for the record."""
+        remarks = {
+            "values_on_land": self.on_land,
+            "largest_on_land": self.largest_on_land,
+            "constant_fields": sorted(set(self.constant)),
+            "implausible": list(self.implausible.values()),
+        }
+        return {name: found for name, found in remarks.items() if found}
 
 
 def _keys_of_fields(task: Task) -> dict[str, str]:

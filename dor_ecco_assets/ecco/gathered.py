@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
+from typing import Annotated
 
-from dor_ecco_assets.ecco.catalogue import Catalogue, load_catalogue
-from dor_ecco_assets.ecco.products import ecco_products, production_date
+from pydantic import Field
+
+from dor_ecco_assets.ecco.catalogue import Catalogue
+from dor_ecco_assets.ecco.products import catalogue_of, ecco_products, production_date
 from dor_ecco_assets.lineage.product import Content, Partitioning, Product, Task
 from dor_ecco_assets.settings import Strict, load_config
 
@@ -13,16 +16,26 @@ DELIVERY = "ecco/delivery"
 QUALITY_REPORT = "ecco/quality_report"
 
 #: Raised when the bytes of a delivery or a report would change for the same granules.
-DELIVERY_CODE_VERSION = "1"
-REPORT_CODE_VERSION = "1"
+DELIVERY_CODE_VERSION = "2"
+REPORT_CODE_VERSION = "2"
 
 
 class DeliverySettings(Strict):
     """``configs/ecco/delivery.yaml``: how deliveries are announced."""
 
     provider: str
-    notification_version: str
+    notification_version: Annotated[
+        str,
+        Field(
+            pattern=r"^1\.([6-9]|[1-9]\d+)(\.\d+)*$",
+            description="1.6 or later, which takes the collection as an object",
+        ),
+    ]
     uri_base: str | None = None
+
+    def at(self, root_url: str | None) -> "DeliverySettings":
+        """The same, with the root's URL, if it has one, where no `uri_base` is configured."""
+        return self.model_copy(update={"uri_base": self.uri_base or root_url})
 
     def uri_of(self, key: str) -> str:
         """Where the archive fetches what lies at `key` below the data root."""
@@ -38,11 +51,11 @@ def gathered_products(configs: str | None = None) -> tuple[Product, ...]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    catalogue = load_catalogue(configs)
+    catalogue = catalogue_of(configs)
     settings = load_config(DeliverySettings, "ecco/delivery.yaml", configs)
     datasets = ecco_products(configs)
     months = Partitioning("month", tuple(catalogue.clock.partition_keys("AVG_MON")))
-    of_month = partial(_members, lru_cache(maxsize=1)(lambda: _by_month(datasets)))
+    of_month = lru_cache(maxsize=None)(partial(_of_month, datasets))
     grid = f"grids/{catalogue.release.grid_folder}"
     previous = dict(pairwise(reversed(months.keys)))
     return (
@@ -71,7 +84,8 @@ def gathered_products(configs: str | None = None) -> tuple[Product, ...]:
             gathers=tuple(product.key for product in datasets),
             members=partial(_delivered, of_month, months.keys[0]),
             config=lambda run: {
-                "settings": settings.model_dump(),
+                "settings": settings.at(run.root_url).model_dump(),
+                "incomplete": "delivered" if run.deliver_partial else "left out",
                 "version": catalogue.release.version,
                 "submitted": production_date(catalogue, run),
             },
@@ -92,20 +106,21 @@ def _make_report(titles: Mapping[str, str], grid: str, task: Task) -> Content:
     return make_report(titles, grid, task)
 
 
-type ByMonth = Callable[[], dict[str, list[tuple[str, str]]]]
+def _of_month(datasets: Sequence[Product], month: str) -> list[tuple[str, str]]:
+    """Key and partition of every granule that lies in a month, ``""`` for those of none."""
+    return [
+        (product.key, partition)
+        for product in datasets
+        for partition in _by_month(product.partitioning.keys).get(month, ())
+    ]
 
 
-def _by_month(datasets: Sequence[Product]) -> dict[str, list[tuple[str, str]]]:
-    """Key and partition of every granule by the month it lies in, ``""`` for those of none."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for product in datasets:
-        for partition in product.partitioning.keys:
-            found.setdefault(partition[:7], []).append((product.key, partition))
+@lru_cache(maxsize=8)
+def _by_month(partitions: tuple[str, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for partition in partitions:
+        found.setdefault(partition[:7], []).append(partition)
     return found
-
-
-def _members(by_month: ByMonth, month: str) -> list[tuple[str, str]]:
-    return by_month().get(month, [])
 
 
 def _delivered(

@@ -81,10 +81,12 @@ def make_granule(dataset: Dataset, catalogue: Catalogue, task: Task) -> Content:
         version=catalogue.release.version,
     )
     granule = _assemble(skeleton, variables, bounds, clock, catalogue, dataset)
-    missing = [n for n in dataset.variables if n not in present]
     granule.attrs = global_attributes(
         granule, name, dataset, catalogue, task, bounds, grid.attrs["source"], resolution
     )
+    missing = [n for n in dataset.variables if n not in present]
+    if missing:
+        granule.attrs = in_order({**granule.attrs, "missing_variables": ", ".join(missing)})
     components = {n: reader.is_precomputed(n) for n in present if catalogue.variables[n].components}
     if components:
         granule.attrs = in_order({**granule.attrs, "vector_source": _vector_source(components)})
@@ -128,10 +130,7 @@ def _content(
     }
     if missing:
         details["missing_variables"] = missing
-    if reader.on_land:
-        details["values_on_land"] = reader.on_land
-    if reader.constant:
-        details["constant_fields"] = reader.constant
+    details |= reader.remarks()
     preview = None
     if dataset.frequency not in (
         "AVG_DAY",

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset
 from dor_ecco_assets.ecco.model_output import missing_input, record_key
 from dor_ecco_assets.ecco.times import Frequency, ModelClock, PeriodToken
-from dor_ecco_assets.errors import InputMissing
+from dor_ecco_assets.errors import InputMissing, InputUnusable
 from dor_ecco_assets.storage.base import Readable
 
 __all__ = ["ModelInputs", "source_fields"]
@@ -73,7 +73,28 @@ class ModelInputs:
 
     def arrived(self, inputs: Readable) -> set[str]:
         """Partitions of which at least one file may have arrived."""
-        steps: set[int] = set()
+        known = _partitions(self.catalogue.clock, self.dataset.frequency)
+        return {known[step] for step in self._steps_there(inputs) if step in known}
+
+    def unplaced(self, inputs: Readable) -> list[InputUnusable]:
+        """Why steps that are there belong to no partition, one error a step, in order.
+
+        Code ``TimeAlignment``; `uri` is one file of the step.
+        """
+        clock, frequency = self.catalogue.clock, self.dataset.frequency
+        known = _partitions(clock, frequency)
+        found: list[InputUnusable] = []
+        for step, key in sorted(self._steps_there(inputs).items()):
+            if step not in known:
+                try:
+                    clock.partition_key(step, frequency, name=inputs.locate(key))
+                except InputUnusable as error:
+                    found.append(error)
+        return found
+
+    def _steps_there(self, inputs: Readable) -> dict[int, str]:
+        """Every step of which a file is there, and one such file."""
+        steps: dict[int, str] = {}
         folders: dict[str, list[str]] = {}
         for field in self._possible:
             for period, folder in self._places[field]:
@@ -83,9 +104,8 @@ class ModelInputs:
             for key, _ in inputs.list_folder(folder.rstrip("/")):
                 # ``<field>_<period>.`` before ten digits and ``.data`` or ``.meta``
                 if key[:-15] in wanted and key[-15:-5].isdecimal():
-                    steps.add(int(key[-15:-5]))
-        known = _partitions(self.catalogue.clock, self.dataset.frequency)
-        return {known[step] for step in steps if step in known}
+                    steps.setdefault(int(key[-15:-5]), key)
+        return steps
 
     def require(
         self,
@@ -107,7 +127,8 @@ class ModelInputs:
         version = catalogue.release.version
         key = record_key(field, period, self._step(partition), version=version)
         first = missing_input(inputs, key, catalogue.clock)
-        others = f"; {len(absent) - 1} more fields are missing too" if len(absent) > 1 else ""
+        more = len(absent) - 1
+        others = f"; {more} more field{' is' if more == 1 else 's are'} missing too" if more else ""
         partly = "; --allow-partial makes the granule of those that are there" if present else ""
         raise InputMissing(f"{first.message}{others}{partly}", code=first.code)
 

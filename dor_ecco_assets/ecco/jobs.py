@@ -47,7 +47,8 @@ _GRIDS: dict[str, GranuleGrid] = {
 SERIES = ("GLOBAL_MEAN_ATM_SURFACE_PRES", "GLOBAL_MEAN_SEA_LEVEL", "SBO_CORE_PRODUCTS")
 
 _RANGE = re.compile(r"@(\d*):(\d*)")
-_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}(T\d{6})?)?)?")
+_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:?\d{2}:?\d{2}")
 
 #: "all", the first so many, or what is wanted one by one: model steps, dates, ranges of dates
 #: ``1992-01/1992-03``, ranges of places ``@0:12`` among the partitions that have input.
@@ -178,6 +179,11 @@ def parse_steps(text: str) -> Steps:
     if words.lower() == "all":
         return "all"
     if words.isdecimal():
+        if words != str(int(words)):
+            raise _job_error(
+                f"steps {words!r}; a number alone means the first so many: did you mean the model "
+                f"step [{int(words)}]?"
+            )
         return int(words)
     inner = words[1:-1] if words.startswith("[") and words.endswith("]") else words
     return _checked_steps([item.strip().strip("'\"") for item in inner.split(",")])
@@ -297,10 +303,21 @@ def choose_jobs(
     Raises
     ------
     ConfigurationError
-        Code ``JobError``: a choice fits nothing.
+        Code ``JobError``: a choice fits nothing, or a number stands without its one grid.
     """
     chosen_steps = parse_steps(steps)
     on_grids = {_grid(found) for found in grids}
+    numbers = [wanted for wanted in groupings if wanted.isdecimal()]
+    if numbers and len(on_grids) != 1:
+        meant = ", ".join(
+            f"{grid} {stem}"
+            for grid in dict.fromkeys(_GRIDS.values())
+            for stem in stems_on(catalogue, grid)[int(numbers[0]) :][:1]
+        )
+        raise _job_error(
+            f"grouping {numbers[0]} is another on every product ({meant}); name the one product, "
+            "or the stem"
+        )
     at = {_frequency(found) for found in frequencies}
     unused = {wanted.upper() for wanted in groupings}
     jobs: list[Job] = []
@@ -412,6 +429,9 @@ def _checked_steps(items: Iterable[Any]) -> tuple[int | str, ...]:
             _DATE.fullmatch(first) and (not slash or _DATE.fullmatch(last))
         ):
             steps.append(text)
+        elif _INSTANT.fullmatch(first) or _INSTANT.fullmatch(last):
+            day = "/".join(_INSTANT.sub(r"\1", end) for end in (first, last) if end)
+            raise _job_error(f"steps {text!r} have a time of day; partitions are whole days: {day}")
         else:
             raise _job_error(
                 f"steps {text!r}; expected all, a number of steps, [step, step], a date such as "
@@ -511,4 +531,5 @@ def _job_error(message: str) -> ConfigurationError:
 
 def _raise_all(problems: Sequence[str], name: str) -> None:
     if problems:
-        raise _job_error("\n".join([f"{name}: {len(problems)} bad lines", *problems]))
+        lines = "bad line" if len(problems) == 1 else "bad lines"
+        raise _job_error("\n".join([f"{name}: {len(problems)} {lines}", *problems]))

@@ -12,21 +12,14 @@ import xarray as xr
 import xxhash
 
 from dor_ecco_assets.ecco.catalogue import Catalogue, Dataset, Grid
-from dor_ecco_assets.ecco.names import GranuleName, doi, short_name, title
+from dor_ecco_assets.ecco.metadata_check import required_attributes
+from dor_ecco_assets.ecco.names import GranuleName, doi, match_granule_name, short_name, title
 from dor_ecco_assets.ecco.times import FREQUENCIES, Frequency, PeriodBounds
 from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.lineage.product import Task
 
 #: Namespace of granule identifiers; fixed so that a rerun gives the same ones.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "ecco-group.org")
-
-#: Global attributes without which an archive does not take a granule.
-REQUIRED = (
-    *("Conventions", "title", "summary", "keywords", "id", "naming_authority", "license"),
-    *("institution", "project", "processing_level", "product_name", "product_version", "uuid"),
-    *("creator_name", "creator_email", "creator_url", "publisher_name", "publisher_url"),
-    *("date_created", "source", "history", "references", "standard_name_vocabulary"),
-)
 
 #: Where a collection's record is found by its short name.
 _COLLECTION_URL = "https://cmr.earthdata.nasa.gov/search/collections.umm_json?ShortName="
@@ -64,8 +57,10 @@ def global_attributes(
     Dates come from the configuration and the identifier from name, content and configuration, so
     that making a granule again gives the same bytes.
     """
+    if resolution is not None and resolution != catalogue.target.grid.resolution_degrees:
+        catalogue = catalogue.mapped_to(resolution)
     release = catalogue.release
-    words, often = release.grids[dataset.grid], release.frequencies[dataset.frequency]
+    words, often = catalogue.words(dataset.grid), release.frequencies[dataset.frequency]
     spec = FREQUENCIES[dataset.frequency]
     attributes = {
         **common_attributes(
@@ -129,12 +124,17 @@ def common_attributes(
     release, config_sha256 = catalogue.release, _digest(config)
     naming = partial(_named, name, release.version)
     collection = naming(short_name)
-    identifier = naming(doi) if release.identifier == "doi" else collection
     fixed = dict(release.global_attributes)
-    if release.identifier == "doi":
-        fixed["identifier_product_doi"] = identifier
+    if not catalogue.is_published(name.grid):  # no collection's: it names itself
+        identifier = str(name).removesuffix(".nc")
+    elif release.identifier == "doi":
+        identifier = fixed["identifier_product_doi"] = naming(doi)
     else:
+        identifier = collection
+    if "identifier_product_doi" not in fixed:
         fixed.pop("identifier_product_doi_authority", None)
+    if catalogue.is_published(name.grid):
+        fixed["metadata_link"] = f"{_COLLECTION_URL}{collection}"
     return {
         **fixed,
         "comment": comment,
@@ -144,7 +144,6 @@ def common_attributes(
         "date_modified": config["production_date"],
         "id": identifier,
         "keywords": _keywords(granule, catalogue),
-        "metadata_link": f"{_COLLECTION_URL}{collection}",
         "processing_config_sha256": config_sha256,
         "processing_software": f"dor_ecco_assets, granule code version {config['code_version']}",
         "product_name": str(name),
@@ -152,7 +151,9 @@ def common_attributes(
         "product_time_coverage_start": _iso(catalogue.clock.start),
         "source_files": source_files,
         "summary": f"{summary} {release.project_summary}",
-        "title": naming(title),
+        "title": naming(
+            partial(title, resolution_degrees=catalogue.target.grid.resolution_degrees)
+        ),
         "uuid": str(uuid.uuid5(_NAMESPACE, f"{name} {_content_hash(granule)} {config_sha256}")),
     }
 
@@ -189,7 +190,8 @@ def check_complete(granule: xr.Dataset) -> None:
         Code ``MetadataIncomplete``: names every attribute that is absent, empty or still a
         placeholder ``TBD_...``.
     """
-    found: list[str] = [name for name in REQUIRED if name not in granule.attrs]
+    name = match_granule_name(str(granule.attrs.get("product_name", "")))
+    found = [wanted for wanted in required_attributes(granule, name) if wanted not in granule.attrs]
     places = {"": granule.attrs, **{f"{n}:": granule[n].attrs for n in granule.variables}}
     for place, attributes in places.items():
         found += [

@@ -9,7 +9,7 @@ import xarray as xr
 from dor_ecco_assets.ecco.names import GranuleName, match_granule_name
 from dor_ecco_assets.ecco.times import FREQUENCIES
 
-__all__ = ["covered_time", "metadata_problems"]
+__all__ = ["covered_time", "metadata_problems", "required_attributes"]
 
 #: Global attributes of every granule.
 _ALWAYS = (
@@ -61,14 +61,22 @@ def metadata_problems(granule: xr.Dataset, file: str) -> list[str]:
     ]
 
 
-def _global_problems(granule: xr.Dataset, name: GranuleName, file: str) -> Iterator[str]:
+def required_attributes(granule: xr.Dataset, name: GranuleName | None) -> list[str]:
+    """Global attributes without which an archive does not take a granule of this name."""
     wanted = [*_ALWAYS]
-    if name.token is not None:
+    if granule.attrs.get("id") == str(name).removesuffix(".nc"):  # of no collection
+        wanted.remove("metadata_link")
+    if name is not None and name.token is not None:
         wanted += _TIMED
-    if name.grid != "1D":
+    if name is not None and name.grid != "1D":
         wanted += _GRIDDED
     if {"Z", "k"} & set(granule.dims):
         wanted += _VERTICAL
+    return wanted
+
+
+def _global_problems(granule: xr.Dataset, name: GranuleName, file: str) -> Iterator[str]:
+    wanted = required_attributes(granule, name)
     absent = [text for text in wanted if str(granule.attrs.get(text, "")).strip() == ""]
     if absent:
         yield f"lacks {', '.join(absent)}"
@@ -93,8 +101,10 @@ def _global_problems(granule: xr.Dataset, name: GranuleName, file: str) -> Itera
 
 
 def _variable_problems(granule: xr.Dataset) -> Iterator[str]:
+    edges = {variable.attrs.get("bounds") for variable in granule.variables.values()}
     for key, variable in granule.variables.items():
         wanted = ["long_name"] if _is_coordinate(granule, str(key)) else ["long_name", "units"]
+        wanted = [] if key in edges else wanted  # bounds say what their coordinate says
         absent = [text for text in wanted if not str(variable.attrs.get(text, "")).strip()]
         if absent:
             yield f"{key} lacks {', '.join(absent)}"

@@ -23,7 +23,6 @@ __all__ = [
     "GranuleName",
     "doi",
     "granule_name",
-    "granule_path",
     "match_granule_name",
     "native_label",
     "parse_granule_name",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 GranuleGrid = Literal["native", "latlon", "1D"]
-Layout = Literal["archive", "tree"]
 Token = Literal["day_mean", "mon_mean", "snap"]
 
 #: Labels of the production's two grids.
@@ -283,30 +281,6 @@ def granule_name(
     )
 
 
-def granule_path(name: GranuleName, *, layout: Layout = "archive") -> str:
-    """Place a granule below the folder that holds them all.
-
-    Parameters
-    ----------
-    name : GranuleName
-    layout : {"archive", "tree"}
-        ``<short name>/<file>``, or ``<version>/<grid>/<token>/<stem>/<file>`` (without the token
-        for time-invariant granules).
-
-    Returns
-    -------
-    str
-        A relative path with ``/`` between folders.
-    """
-    if layout == "archive":
-        dataset = short_name(
-            name.stem, grid=name.grid, frequency=name.frequency, version=name.version
-        )
-        return f"{dataset}/{name}"
-    folders = (name.version, name.grid, name.token, name.stem, str(name))
-    return "/".join(part for part in folders if part)
-
-
 def short_name(stem: str, *, grid: GranuleGrid, frequency: Frequency, version: str = "V4r4") -> str:
     """Short name of a dataset, ``ECCO_L4_SSH_05DEG_MONTHLY_V4R4``.
 
@@ -342,8 +316,15 @@ def doi(stem: str, *, grid: GranuleGrid, frequency: Frequency, version: str = "V
     return f"10.5067/EC{place}{often}-{_dataset(stem).suffix}"
 
 
-def title(stem: str, *, grid: GranuleGrid, frequency: Frequency, version: str = "V4r4") -> str:
-    """Title of a dataset as the archive lists it.
+def title(
+    stem: str,
+    *,
+    grid: GranuleGrid,
+    frequency: Frequency,
+    version: str = "V4r4",
+    resolution_degrees: float = 0.5,
+) -> str:
+    """Title of a dataset as the archive lists it, or would if it had this resolution.
 
     Raises
     ------
@@ -357,8 +338,9 @@ def title(stem: str, *, grid: GranuleGrid, frequency: Frequency, version: str = 
             f"version {version!r} is not of the form V4r4", code="UnknownDataset"
         )
     often = {"AVG_DAY": "Daily Mean", "AVG_MON": "Monthly Mean", "SNAP": "Snapshot", "TI": ""}
-    place = {"latlon": " 0.5 Degree", "native": " llc90 Grid", "1D": ""}[grid]
-    static = {"latlon": "0.5 degree Lat-Lon", "native": "Lat-Lon-Cap 90 (llc90) Native"}
+    degrees = f"{resolution_degrees:g}"
+    place = {"latlon": f" {degrees} Degree", "native": " llc90 Grid", "1D": ""}[grid]
+    static = {"latlon": f"{degrees} degree Lat-Lon", "native": "Lat-Lon-Cap 90 (llc90) Native"}
     which = (
         f" for the {static.get(grid, '')} Model Grid"
         if frequency == "TI"

@@ -71,15 +71,16 @@ class Gap:
     Parameters
     ----------
     product : str
-    kind : {"not made", "input missing", "quarantined", "incomplete"}
+    kind : {"not made", "input missing", "quarantined", "incomplete", "misaligned"}
         Input is there and the granule is not; some input is not there; the input cannot be used;
-        the granule lacks variables.
+        the granule lacks variables or periods; input is there that belongs to no partition.
     span : tuple of str
-        First and last partition.
+        First and last partition; twice ``""`` of a product that is not split and of input that
+        belongs to none.
     partitions : int
     why : str
     fill : str
-        The command, or what else there is to do.
+        The command, with what has to be done before it as a comment.
     """
 
     product: str
@@ -269,35 +270,43 @@ def find_gaps(
     for span, (kind, why) in sorted(spans, key=lambda item: places[item[0][0]]):
         count = places[span[1]] - places[span[0]] + 1
         yield Gap(key, kind, span, count, why, _fill(key, kind, span))
+    for error in workspace.unplaced(key):
+        yield Gap(key, "misaligned", ("", ""), 0, error.message, _fill(key, "misaligned", ("", "")))
 
 
 def _gap_of(workspace: Workspace, state: State) -> tuple[str, str] | None:
     """Kind and reason of the gap at one partition; None where its granule is there."""
     if state.standing == "quarantined":
         return "quarantined", "; ".join(state.reasons)
+    lacks = ""
+    if not state.partition:
+        lacks = _lacks(workspace, state, workspace.input_keys(state.product, ""))
     if state.standing == "up to date":
-        return ("incomplete", "; ".join(state.reasons)) if state.reasons else None
+        reasons = [*state.reasons, *([lacks] if lacks else [])]
+        return ("incomplete", "; ".join(reasons)) if reasons else None
     if state.standing == "stale":
         record = _readable(workspace, state.product, state.partition)
         if record is not None and is_there(workspace.storage, record, verify=False):
-            return None  # there, if out of date
+            return ("incomplete", lacks) if lacks else None  # there, if out of date
+    if lacks:
+        return "input missing", lacks
     keys = workspace.input_keys(state.product, state.partition)
     absent = sorted({_field(name) for name, key in keys.items() if key is None and _is_data(name)})
     every = {_field(name) for name in keys if _is_data(name)}
     if absent and len(absent) == len(every):
         return "input missing", "no field is there"
-    if absent and not _is_enough(workspace, state, keys):
+    if absent and _lacks(workspace, state, keys):
         return "input missing", f"no {', '.join(absent)}"
     return "not made", "its input is there"
 
 
-def _is_enough(workspace: Workspace, state: State, keys: Mapping[str, str | None]) -> bool:
-    """Whether a product can do without what is absent."""
+def _lacks(workspace: Workspace, state: State, keys: Mapping[str, str | None]) -> str:
+    """Why a product cannot do without what is absent; empty where it can."""
     try:
-        workspace.product(state.product).require(workspace.inputs, state.partition, keys, False)
-    except InputMissing:
-        return False
-    return True
+        workspace.require(state.product, state.partition, keys, allow_partial=False)
+    except InputMissing as error:
+        return error.message
+    return ""
 
 
 def _is_data(name: str) -> bool:
@@ -317,9 +326,10 @@ def _fill(key: str, kind: str, span: Span) -> str:
     command = f"dor-ecco ecco granules {name}{which}"
     return {
         "not made": command,
-        "input missing": f"bring the fields, then {command}",
-        "quarantined": f"mend the input, then {command}",
-        "incomplete": f"bring the fields, then {command}",
+        "input missing": f"{command}  # when the fields are there",
+        "quarantined": f"{command}  # when the input is mended",
+        "incomplete": f"{command}  # when the fields are there",
+        "misaligned": f"{command}  # when the files name the right step, or the clock is corrected",
     }[kind]
 
 

@@ -22,9 +22,13 @@ from dor_ecco_assets.lineage.product import (
 MODEL_OUTPUT = "ecco/model_output"
 
 #: Raised when the bytes of granules would change for the same inputs and configuration.
-GRANULE_CODE_VERSION = "2"
+GRANULE_CODE_VERSION = "3"
 
 _KINDS: dict[Frequency, PartitionKind] = {"AVG_MON": "month", "AVG_DAY": "day", "SNAP": "day"}
+
+
+#: Read once for all products of a configuration.
+catalogue_of = lru_cache(maxsize=4)(load_catalogue)
 
 
 @lru_cache(maxsize=4)
@@ -40,7 +44,7 @@ def ecco_products(configs: str | None = None) -> tuple[Product, ...]:
     from dor_ecco_assets.ecco.series import series_products
     from dor_ecco_assets.ecco.static import static_products
 
-    catalogue = load_catalogue(configs)
+    catalogue = catalogue_of(configs)
     gridded = (
         _product(catalogue, Dataset(grouping, grid, frequency))
         for grouping in catalogue.groupings
@@ -63,7 +67,7 @@ def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
     words, records = release.frequencies[frequency], ModelInputs(catalogue, dataset)
     return Product(
         key=dataset_key(grouping, grid, frequency, release.version),
-        title=f"{grouping.title}, {words.head} {release.grids[grid].summary_tail}",
+        title=f"{grouping.title}, {words.head} {catalogue.words(grid).summary_tail}",
         code_version=GRANULE_CODE_VERSION,
         layer="out",
         format="netcdf",
@@ -72,6 +76,7 @@ def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
         upstream=(source,) if grid == "native" else (source, *target),
         inputs=records.find,
         arrived=records.arrived,
+        unplaced=records.unplaced,
         require=records.require,
         config=partial(granule_config, catalogue, dataset),
         external=(MODEL_OUTPUT,),
@@ -119,11 +124,12 @@ def granule_config(
         },
         "release": release.model_dump(
             exclude={"grids", "frequencies", "production_date", "catalogue_date"}
-            | {"grid_folder", "latlon_grid"}
+            | {"grid_folder", "latlon_grid", "latlon_as_published"}
             | unused
         ),
         "strict_cf": release.not_cf if release.strict_cf else None,
-        "grid_words": release.grids[dataset.grid].model_dump(),
+        "grid_words": catalogue.words(dataset.grid).model_dump(),
+        **({} if catalogue.is_published(dataset.grid) else {"as_published": False}),
         "frequency_words": release.frequencies[dataset.frequency].model_dump(),
         "production_date": production_date(catalogue, settings),
     }

@@ -101,7 +101,13 @@ def make_report(titles: Mapping[str, str], grid: str, task: Task) -> Content:
     """
     area = task.upstream(grid)["rA"].values
     found: dict[str, tuple[list[Member], list[Member]]] = {}
+    left_out: list[str] = []
     for member in task.members():
+        with member.open() as granule:
+            on_another_grid = "tile" in granule.dims and granule.sizes["i"] != area.shape[-1]
+        if on_another_grid:
+            left_out.append(f"{member.key} {member.partition}")
+            continue
         earlier = member.partition[:7] != task.partition
         found.setdefault(member.key, ([], []))[earlier].append(member)
     reports = [
@@ -124,6 +130,7 @@ def make_report(titles: Mapping[str, str], grid: str, task: Task) -> Content:
             "datasets": len(reports),
             "granules": sum(report.granules for report in reports),
             "variables": sum(len(report.variables) for report in reports),
+            "left_out_as_on_another_grid": left_out,
         },
     )
 

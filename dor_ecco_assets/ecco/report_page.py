@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dor_ecco_assets.ecco.quality_report import DatasetReport, LevelStatistics, VariableReport
 
 _STYLE = """
-:root { color-scheme: light; --line: #d5d9df; --soft: #f4f6f8; --ink: #1b2530; --link: #0b5394; }
+:root { color-scheme: light; --line: #d5d9df; --soft: #1f3b570d; --ink: #1b2530; --link: #0b5394; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1rem; color: var(--ink); background: #fff;
   font: 1rem/1.5 system-ui, sans-serif; }
@@ -27,7 +27,13 @@ figure { margin: 0; } img { display: block; width: 100%; max-width: 22rem; heigh
   font-variant-numeric: tabular-nums; }
 .ramp { flex: 1; height: 0.7rem; border: 1px solid var(--line); }
 figcaption { font-size: 0.85rem; color: #47525e; max-width: 22rem; }
-.scroll { overflow-x: auto; } .scroll:focus-visible { outline: 2px solid var(--link); }
+/* A shadow stands at each side where more of a table is to be scrolled to. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, #fff 50%, #fff0) 0 0 / 3rem 100% no-repeat local,
+  linear-gradient(to left, #fff 50%, #fff0) 100% 0 / 3rem 100% no-repeat local,
+  linear-gradient(to right, #1b253059, #1b253000) 0 0 / 1rem 100% no-repeat scroll,
+  linear-gradient(to left, #1b253059, #1b253000) 100% 0 / 1rem 100% no-repeat scroll; }
+.scroll:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: 0.85rem; color: #47525e; padding-bottom: 0.25rem; }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right;

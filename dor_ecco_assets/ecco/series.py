@@ -1,6 +1,6 @@
 """The one-dimensional datasets as products: all times in one file, computed here or ready-made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from dor_ecco_assets.ecco.products import (
     production_date,
 )
 from dor_ecco_assets.ecco.times import Frequency
-from dor_ecco_assets.errors import ConfigurationError, InputMissing
+from dor_ecco_assets.errors import ConfigurationError, InputMissing, InputUnusable
 from dor_ecco_assets.grids.llc_binaries import missing_meta
 from dor_ecco_assets.grids.mds import parse_mds_name
 from dor_ecco_assets.lineage.product import Content, Product, RunSettings, Task
@@ -188,7 +188,9 @@ def _product(catalogue: Catalogue, dataset: SeriesDataset) -> Product:
         make=partial(_make, dataset, catalogue),
         upstream=() if series.delivered else (f"grids/{release.grid_folder}",),
         inputs=finder.find,
+        unplaced=finder.unplaced,
         require=finder.require,
+        succeed=finder.succeed,
         config=partial(series_config, catalogue, dataset),
         external=(MODEL_OUTPUT,),
     )
@@ -207,7 +209,9 @@ def series_config(
     """What of the configuration decides the bytes of one series."""
     release = as_told(catalogue, settings).release
     unused = {"grids", "frequencies", "production_date", "catalogue_date", "grid_folder"}
-    unused |= {"vector_source"} | (set() if release.strict_cf else {"not_cf"})
+    unused |= {"vector_source", "latlon_as_published"} | (
+        set() if release.strict_cf else {"not_cf"}
+    )
     times = catalogue.coordinates.of("native", dataset.frequency)
     return {
         "series": dataset.series.model_dump(exclude={"title", "frequencies"}),
@@ -249,11 +253,14 @@ class _Records:
         keys: Mapping[str, str | None],
         allow_partial: bool,
     ) -> None:
-        """Raise `InputMissing` where there is no period, or one is absent among others."""
+        """Raise `InputMissing` where there is no period, or one lacks a field among others.
+
+        The first and the last that any field is there of count too.
+        """
         clock, frequency = self.records.catalogue.clock, self.records.dataset.frequency
-        steps = {parse_mds_name(name).step for name, key in keys.items() if key is not None}
+        there = self._periods(name for name, key in keys.items() if key is not None)
         fields = ", ".join(self.records.dataset.variables)
-        if not steps:
+        if not there:
             raise InputMissing(
                 f"no {_word(frequency)} of {inputs.uri} has a record of each of {fields}; bring "
                 "them",
@@ -262,17 +269,40 @@ class _Records:
         for name, key in keys.items():
             if key is None and name.endswith(".meta") and keys[f"{name[:-5]}.data"] is not None:
                 raise missing_meta(inputs, str(keys[f"{name[:-5]}.data"]).removesuffix(".data"))
-        there = {clock.partition_key(step, frequency) for step in steps}
+        any_field = self._periods(keys)
         every = clock.partition_keys(frequency)
-        inside = every[every.index(min(there)) : every.index(max(there)) + 1]
+        inside = every[every.index(min(any_field)) : every.index(max(any_field)) + 1]
         gaps = spans([partition not in there for partition in inside], inside)
         if gaps and not allow_partial:
             raise InputMissing(
                 f"between {inside[0]} and {inside[-1]} the records of {fields} are not all there "
-                f"for {', '.join(gaps[:5])}{' ...' if len(gaps) > 5 else ''}; bring them, or "
+                f"for {_few(gaps)}; bring them, or --allow-partial makes the series without",
+                code="MissingInput",
+            )
+
+    def unplaced(self, inputs: Readable) -> list[InputUnusable]:
+        """As `ModelInputs.unplaced`."""
+        return self.records.unplaced(inputs)
+
+    def succeed(self, recorded: Sequence[str], keys: Mapping[str, str | None]) -> None:
+        """Raise `InputMissing` where a period of the recorded series is no longer there."""
+        now = self._periods(name for name, key in keys.items() if key is not None)
+        lost = self._periods(recorded) - now
+        if lost:
+            every = self.records.catalogue.clock.partition_keys(self.records.dataset.frequency)
+            fields = ", ".join(self.records.dataset.variables)
+            raise InputMissing(
+                f"the series was made with {_few(spans([p in lost for p in every], every))}, of "
+                f"which the records of {fields} are not all there any more; bring them, or "
                 "--allow-partial makes the series without",
                 code="MissingInput",
             )
+
+    def _periods(self, names: Iterable[str]) -> set[str]:
+        """Partitions that files of these names are records of."""
+        clock, frequency = self.records.catalogue.clock, self.records.dataset.frequency
+        steps = {parse_mds_name(name).step for name in names}
+        return {clock.partition_key(step, frequency) for step in steps}
 
 
 def spans(chosen: list[bool], names: list[str]) -> list[str]:
@@ -287,6 +317,10 @@ def spans(chosen: list[bool], names: list[str]) -> list[str]:
             found.append(first if first == last else f"{first}...{last}")
             start = None
     return found
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
 
 
 def _word(frequency: Frequency) -> str:
@@ -323,6 +357,12 @@ class _File:
                 "name another in ecco/series.yaml",
                 code="MissingInput",
             )
+
+    def unplaced(self, _inputs: Readable) -> list[InputUnusable]:
+        """None: one file has no step in its name."""
+        return []
+
+    succeed = None  # another file may be delivered in its place
 
     @property
     def _folders(self) -> tuple[str, str]:

@@ -145,8 +145,7 @@ def _computed(dataset: SeriesDataset, catalogue: Catalogue, task: Task) -> _Tabl
     absent = spans([partition not in there for partition in every], every)
     word = {"AVG_MON": "months", "AVG_DAY": "days"}[dataset.frequency]
     details: dict[str, Any] = {f"missing_{word}": absent} if absent else {}
-    if reader.constant:
-        details["constant_fields"] = sorted(set(reader.constant))
+    details |= reader.remarks()
     spoken = (
         f"{field}_{records.dataset.periods[0]} ({len(steps)} records, steps {steps[0]} to "
         f"{steps[-1]})"

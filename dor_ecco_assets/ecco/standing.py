@@ -1,7 +1,8 @@
 """How all published granules of a dataset stand: examined once, remembered while they stay.
 
 What is found in a granule is remembered by its size and stamp, so that a look at 9,497 of them
-costs a glance at each, and opens only those that are new. A look takes no longer than it is given;
+costs a glance at each. The values of those that nobody touched since they were written and read
+back are known; `dor-ecco ecco verify` reads them again. A look takes no longer than it is given;
 what it did not come to is counted, and the next look goes on from there.
 """
 
@@ -15,22 +16,25 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from dor_ecco_assets.errors import OutputCorrupt
 from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.record import Record, read_record
 from dor_ecco_assets.lineage.workspace import Workspace
 from dor_ecco_assets.storage import Stat
 
-__all__ = ["CHECKS", "Standing", "look_at"]
+__all__ = ["CHECKS", "WARNINGS", "Standing", "look_at"]
 
 #: Names of the checks of a dataset and what each holds to.
 CHECKS = {
     "metadata_complete": "Every granule says what an archive and CF ask of it, rightly.",
     "mask_agrees": "Values stand exactly in the wet cells of the grid.",
-    "time_contiguous": "Granules of consecutive periods touch and do not overlap.",
+    "time_contiguous": "Granules of consecutive periods touch, do not overlap and lack none.",
     "checksum": "Every file hashes to its record.",
     "valid_range": "The smallest and largest value are those that the granule states.",
+    "values_plausible": "Fields vary and lie in their usual range, what they hold on land too.",
 }
+
+#: Checks that only warn.
+WARNINGS = ("values_plausible",)
 
 #: Raised when what is looked for changes, so that what was remembered is looked for again.
 _VERSION = "1"
@@ -77,24 +81,31 @@ def look_at(
     found = {name: Standing() for name in CHECKS}
     until = clock() + seconds
     covered: dict[str, tuple[str, str]] = {}
+    published = set[str]()
     masks = cache(lambda: _masks(workspace, product))
     stored = dict(workspace.storage.list_folder(key))
-    for partition in product.partitioning.keys:
-        with suppress(OutputCorrupt):  # `stale` names records that cannot be read
-            record = read_record(workspace.storage, key, partition)
-            if record is None:
-                continue
-            for standing in found.values():
-                standing.published += 1
-            stat = stored.get(record.uri)
-            if stat is None or stat.size != record.bytes:
-                found["checksum"].examined += 1
-                found["checksum"].problems.append((partition, f"{record.uri} is gone or cut short"))
-                continue
-            with suppress(_OutOfTime):
-                _examine(workspace, record, partition, stat, masks, (until, clock), found, covered)
-    found["time_contiguous"].problems += _gaps(product, covered)
+    for partition, record in workspace.records(key):
+        for standing in found.values():
+            standing.published += 1
+        published.add(partition)
+        found["values_plausible"].examined += 1
+        found["values_plausible"].problems += [(partition, text) for text in _doubts(record)]
+        stat = stored.get(record.uri)
+        if stat is None or stat.size != record.bytes:
+            found["checksum"].examined += 1
+            found["checksum"].problems.append((partition, f"{record.uri} is gone or cut short"))
+            continue
+        with suppress(_OutOfTime):
+            _examine(workspace, record, partition, stat, masks, (until, clock), found, covered)
+    found["time_contiguous"].problems += _gaps(product, covered) + _holes(product, published)
     return found
+
+
+def _doubts(record: Record) -> list[str]:
+    """What was seen of the fields of one granule when it was made, and not refused."""
+    details = record.details
+    constant = [f"{name} holds one value everywhere" for name in details.get("constant_fields", ())]
+    return [*constant, *details.get("implausible", ())]
 
 
 def _examine(
@@ -130,6 +141,11 @@ def _examine(
     add("time_contiguous", [])
     if header["covered"] is not None:
         covered[partition] = tuple(header["covered"])
+    if record.details["run"].get("stamp") == stat.stamp:
+        # Nobody touched it since all its bytes were read back and compared with masked values.
+        for name in ("checksum", "valid_range", "mask_agrees"):
+            add(name, [])
+        return
     # A record of another grid or of other bytes must not be taken for what was looked at.
     made_on = "".join(sorted(map(str, record.details["ingredients"].get("upstream", {}).items())))
     kind = f"granule values {hash_of(record.sha256 + made_on)}"
@@ -169,6 +185,21 @@ def _masks(workspace: Workspace, product: Product) -> Any:
     model = next((grid for grid in grids.values() if "maskC" in grid), None)
     factors = next((found for name, found in grids.items() if name.startswith("mapping/")), None)
     return None if model is None else masks_of(model, factors)
+
+
+def _holes(product: Product, published: set[str]) -> list[tuple[str, str]]:
+    """What is not published between the first and the last partition that are."""
+    keys = product.partitioning.keys
+    places = {key: place for place, key in enumerate(keys)}
+    absent = [key for key in keys if key not in published]
+    runs = [(places[a], places[b]) for a, b in product.partitioning.ranges(absent, len(keys))]
+    return [
+        (keys[first], "is not published")
+        if first == last
+        else (keys[first], f"and {last - first} more to {keys[last]} are not published")
+        for first, last in runs
+        if first > 0 and last < len(keys) - 1
+    ]
 
 
 def _gaps(product: Product, covered: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:

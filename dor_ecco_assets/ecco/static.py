@@ -108,7 +108,7 @@ def _product(catalogue: Catalogue, dataset: Dataset) -> Product:
     places = (f"{release.version}/static", release.grid_folder)
     return Product(
         key=dataset_key(grouping, grid, "TI", release.version),
-        title=f"{grouping.title} {release.grids[grid].summary_tail}",
+        title=f"{grouping.title} {catalogue.words(grid).summary_tail}",
         code_version=GRANULE_CODE_VERSION,
         layer="out",
         format="netcdf",

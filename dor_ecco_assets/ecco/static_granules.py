@@ -22,6 +22,7 @@ from dor_ecco_assets.ecco.metadata import (
     check_complete,
     coordinate_attributes,
     global_attributes,
+    in_order,
 )
 from dor_ecco_assets.ecco.names import GranuleName, granule_name, native_label, short_name
 from dor_ecco_assets.ecco.static import GEOMETRY, GeometryVariable, model_files
@@ -89,8 +90,11 @@ def make_static(dataset: Dataset, catalogue: Catalogue, task: Task) -> Content:
     granule.attrs = global_attributes(
         granule, name, dataset, catalogue, task, None, grid.attrs["source"], resolution
     )
+    missing = [found for found in dataset.variables if found not in present]
+    if missing:
+        granule.attrs = in_order({**granule.attrs, "missing_variables": ", ".join(missing)})
     check_complete(granule)
-    return _content(granule, name, dataset, reader)
+    return _content(granule, name, dataset, reader, missing)
 
 
 def read_static(
@@ -196,7 +200,7 @@ def _geometry(
     if name == "drC":
         return -np.diff(np.concatenate([face[:1], centre, face[-1:]]))
     if name in ("PHrefC", "PHrefF"):
-        return -GRAVITY_M_S2 * (centre if name == "PHrefC" else face)
+        return 0.0 - GRAVITY_M_S2 * (centre if name == "PHrefC" else face)  # never -0.0
     return grid[name].values if name in grid else reader.read(name)
 
 
@@ -241,7 +245,11 @@ def _encoding(granule: xr.Dataset, dataset: Dataset) -> dict[str, dict[str, Any]
 
 
 def _content(
-    granule: xr.Dataset, name: GranuleName, dataset: Dataset, reader: _StaticFields
+    granule: xr.Dataset,
+    name: GranuleName,
+    dataset: Dataset,
+    reader: _StaticFields,
+    missing: list[str],
 ) -> Content:
     encoding = _encoding(granule, dataset)
 
@@ -257,13 +265,9 @@ def _content(
         "shape": dict(granule.sizes),
         f"largest_{first.name}_{units}": float(np.nanmax(first.values)),
     }
-    missing = [found for found in dataset.variables if found not in granule]
     if missing:
         details["missing_variables"] = missing
-    if reader.on_land:
-        details["values_on_land"] = reader.on_land
-    if reader.constant:
-        details["constant_fields"] = reader.constant
+    details |= reader.remarks()
     collection = short_name(name.stem, grid=name.grid, frequency="TI", version=name.version)
     return Content(
         f"ecco/{collection}/{name}", write, details, partial(_picture, first.values, dataset)

@@ -237,7 +237,7 @@ class ModelClock:
         start = max(self.start, _floor(end - np.timedelta64(1, "s"), unit))
         return PeriodBounds(start, end, start + (end - start) // 2)
 
-    def partition_key(self, step: int, frequency: Frequency) -> str:
+    def partition_key(self, step: int, frequency: Frequency, *, name: str = "") -> str:
         """Partition of the record written at a step: ``YYYY-MM`` or ``YYYY-MM-DD``.
 
         Raises
@@ -246,13 +246,14 @@ class ModelClock:
             As `period_bounds`; code ``TimeAlignment`` also for a snapshot of another hour than
             00:00, the one that a day's partition stands for.
         """
-        centre = self.period_bounds(step, frequency).centre
+        centre = self.period_bounds(step, frequency, name=name).centre
         if frequency == "SNAP":
             if _floor(centre, "D") != centre:
                 raise InputUnusable(
-                    f"step {step} is {centre}, expected 00:00 of a day, the snapshot that a "
-                    "partition YYYY-MM-DD stands for; leave the file out",
+                    f"{_named(name)}step {step} is {centre}, expected 00:00 of a day, the snapshot "
+                    "that a partition YYYY-MM-DD stands for; leave the file out",
                     code="TimeAlignment",
+                    uri=name,
                 )
             return str(centre.astype("datetime64[D]"))
         return str(centre.astype(f"datetime64[{_unit(frequency)}]"))

@@ -22,22 +22,21 @@ class Ingredients:
     config : mapping of str to JSON values
     inputs : mapping of str to str or None
         Name of each raw input to its SHA-256; None where a member is absent.
-    upstream : mapping of str to str or None
+    upstream : mapping of str to str
         Key of each upstream partition (``key partition`` for a member of a fan-in) to its
-        fingerprint; None where a member is absent, which counts as not naming it at all.
+        fingerprint; a member that is absent is not named at all.
     """
 
     code_version: str
     partition: str
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     inputs: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
-    upstream: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    upstream: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def fingerprint(self) -> str:
         """SHA-256 over all of it, independent of the order in which it was gathered."""
-        upstream = {name: found for name, found in self.upstream.items() if found is not None}
         text = json.dumps(
-            [self.code_version, self.partition, self.config, self.inputs, upstream],
+            [self.code_version, self.partition, self.config, self.inputs, self.upstream],
             sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,13 +1,22 @@
 """What a product is, as a value: its key, inputs, partitions, code version and how it is made."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from dor_ecco_assets.errors import InputUnusable
 from dor_ecco_assets.lineage.record import Record
-from dor_ecco_assets.settings import Compat, allow_gaps, compat, source_date, strict_cf
+from dor_ecco_assets.settings import (
+    Compat,
+    allow_gaps,
+    compat,
+    deliver_partial,
+    source_date,
+    strict_cf,
+)
 from dor_ecco_assets.storage.base import Readable, Storage
 
 if TYPE_CHECKING:
@@ -52,6 +61,56 @@ class Partitioning:
             )
         )
 
+    def ranges(self, wanted: Iterable[str], most: int) -> list[tuple[str, str]]:
+        """First and last of the fewest simple ranges that hold just the wanted partitions.
+
+        Parameters
+        ----------
+        wanted : iterable of str
+            Of `keys`.
+        most : int
+            Partitions of one range at most.
+
+        Returns
+        -------
+        list of (str, str)
+            As `between` takes them.
+        """
+        chosen = set(wanted)
+        if self.kind != "case":
+            return [(run[0], run[-1]) for run in _runs(self.keys, chosen, most)]
+        months = sorted({key.partition("|")[0] for key in self.keys})
+        polygons = sorted({key.partition("|")[2] for key in self.keys})
+        found: list[tuple[str, str]] = []
+        runs_of = {
+            month: [
+                (run[0], run[-1], len(run))
+                for run in _runs(polygons, {p for p in polygons if f"{month}|{p}" in chosen}, most)
+            ]
+            for month in months
+        }
+        for runs, alike in groupby(months, lambda month: runs_of[month]):
+            together = list(alike)
+            for first, last, size in runs:
+                step = max(1, most // size)
+                for start in range(0, len(together), step):
+                    part = together[start : start + step]
+                    found.append((f"{part[0]}|{first}", f"{part[-1]}|{last}"))
+        return found
+
+
+def _runs(keys: Sequence[str], chosen: Container[str], most: int) -> Iterator[list[str]]:
+    """Consecutive keys that are chosen, at most so many together."""
+    run: list[str] = []
+    for key in keys:
+        if run and (key not in chosen or len(run) == max(1, most)):
+            yield run
+            run = []
+        if key in chosen:
+            run.append(key)
+    if run:
+        yield run
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -68,17 +127,23 @@ class RunSettings:
         ``DOR_ECCO_COMPAT``: ``reference`` repeats the numerical defects of Ocean-CDR-Atlas v0.
     allow_gaps : bool
         ``DOR_ECCO_ALLOW_GAPS`` is set: cases whose wet cells lack numbers are made with gaps.
+    deliver_partial : bool
+        ``DOR_ECCO_DELIVER_PARTIAL`` is set: granules that lack variables are delivered too.
+    root_url : str or None
+        Where others can fetch what is published; None where the root is a folder.
     """
 
     source_date: str | None = None
     strict_cf: bool = False
     compat: Compat = "none"
     allow_gaps: bool = False
+    deliver_partial: bool = False
+    root_url: str | None = None
 
     @classmethod
     def from_environment(cls) -> "RunSettings":
         """The settings that the environment gives now."""
-        return cls(source_date(), strict_cf(), compat(), allow_gaps())
+        return cls(source_date(), strict_cf(), compat(), allow_gaps(), deliver_partial())
 
 
 @dataclass(frozen=True)
@@ -125,6 +190,8 @@ class Member:
         Opens it lazily; the caller closes it.
     read : callable
         A seekable binary file over its bytes, where it is one file.
+    arrays : callable
+        Opens it as a Zarr group, where it is one; costs a tenth of `open`.
     """
 
     key: str
@@ -133,6 +200,7 @@ class Member:
     uri: str
     open: Callable[[], "xr.Dataset"]
     read: Callable[[], AbstractContextManager[BinaryIO]]
+    arrays: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -157,6 +225,8 @@ class Task:
     members : callable
         Gives the members that are there one at a time, in the order in which the product names
         them.
+    stale_members : callable
+        Key, partition and reason of those members that what they are made from has outrun.
     failed : tuple of str
         Members, as ``key partition``, whose last attempt failed.
     workshop : Path
@@ -171,6 +241,7 @@ class Task:
     upstream_fingerprints: Mapping[str, str | None]
     keep: Callable[[str, Callable[[], Any]], Any]
     members: Callable[[], Iterator[Member]] = lambda: iter(())
+    stale_members: Callable[[], Sequence[tuple[str, str, str]]] = lambda: ()
     failed: tuple[str, ...] = ()
     workshop: Path = Path()
 
@@ -201,8 +272,14 @@ class Product:
     arrived : callable, optional
         Partitions of which any raw input may be there, so that a walk of many that wait needs not
         ask `inputs` for each; every one may be if not given.
+    unplaced : callable, optional
+        Why raw inputs that are there, and look like its own, belong to none of its partitions.
     require : callable
         Raises `InputMissing` where what `inputs` gave is not enough to make the partition.
+    succeed : callable, optional
+        Takes the names of the inputs that the recorded partition was made from and what `inputs`
+        gives now; raises `InputMissing` where the new one must not take the recorded one's place
+        unless the policy allows it.
     config : callable
         What of the configuration decides its bytes.
     gathers : tuple of str
@@ -212,6 +289,8 @@ class Product:
         Key and partition of every member that one of its own partitions may have.
     external : tuple of str
         Keys of external assets (raw inputs) it hangs on in the graph.
+    gathers_failures : bool
+        Whether a member's failed attempt shows in what is gathered, and so makes it stale.
     together : str
         ``line/name`` shared by products that are made in one go, under one claim, from the same
         inputs; each keeps its own record. What fails is noted and tried again by every run: it is
@@ -228,13 +307,16 @@ class Product:
     upstream: tuple[str, ...] = ()
     inputs: Callable[[Readable, str], Mapping[str, str | None]] = lambda _inputs, _partition: {}
     arrived: Callable[[Readable], Container[str]] | None = None
+    unplaced: Callable[[Readable], Sequence[InputUnusable]] = lambda _inputs: ()
     require: Callable[[Readable, str, Mapping[str, str | None], bool], None] = (
         lambda _storage, _partition, _keys, _allow_partial: None
     )
+    succeed: Callable[[Sequence[str], Mapping[str, str | None]], None] | None = None
     config: Callable[[RunSettings], Mapping[str, Any]] = lambda _settings: {}
     gathers: tuple[str, ...] = ()
     members: Callable[[str], Sequence[tuple[str, str]]] = lambda _partition: ()
     external: tuple[str, ...] = ()
+    gathers_failures: bool = False
     together: str = ""
 
     @property

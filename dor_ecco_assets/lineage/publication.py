@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dor_ecco_assets.lineage.product import Content, Product
 from dor_ecco_assets.lineage.quarantine import quarantine_key
 from dor_ecco_assets.lineage.record import (
     Record,
+    digest_of_record,
     partition_label,
     partition_path,
     read_record,
@@ -44,12 +45,15 @@ class Outcome:
         True where it was up to date and nothing was done.
     preview : bytes or None
         A small PNG of what was made.
+    together : mapping of str to Outcome
+        By key, for products that are made together: of each of them.
     """
 
     partition: str
     record: Record
     skipped: bool
     preview: bytes | None = None
+    together: "Mapping[str, Outcome]" = field(default_factory=dict[str, "Outcome"])
 
 
 def claim_name(asset: str, partition: str) -> str:
@@ -59,12 +63,15 @@ def claim_name(asset: str, partition: str) -> str:
 
 def is_there(storage: Storage, record: Record, *, verify: bool) -> bool:
     """Whether the bytes of `record` exist, and with `verify` whether they hash to its SHA-256."""
-    if verify:
-        return storage.digest(record.uri)[1] == record.sha256 if _exists(storage, record) else False
-    return _exists(storage, record)
+    if not _exists(storage, record):
+        return False
+    return not verify or digest_of_record(storage, record)[1] == record.sha256
 
 
 def _exists(storage: Storage, record: Record) -> bool:
+    if "chunks" in record.details:
+        stats = [storage.stat(f"{record.uri}/{name}") for name in record.details["chunks"]]
+        return sum(stat.size for stat in stats if stat is not None) == record.bytes
     if record.details["format"] in ("zarr", "files"):
         return sum(found.size for _, found in storage.list(record.uri)) == record.bytes
     found = storage.stat(record.uri)
@@ -90,7 +97,7 @@ def publish(
     product: Product,
     ingredients: Ingredients,
     content: Content,
-    sources: Mapping[str, Mapping[str, Any]],
+    sources: Callable[[], Mapping[str, Mapping[str, Any]]],
     watch: Stopwatch,
     still_held: Callable[[], None],
 ) -> Outcome:
@@ -102,8 +109,9 @@ def publish(
     product : Product
     ingredients : Ingredients
     content : Content
-    sources : mapping
-        URI, bytes and SHA-256 of each input, by name.
+    sources : callable
+        Called when the content is written: gives URI, bytes and SHA-256 of each input, by name;
+        raises where one is no longer what it was made from.
     watch : Stopwatch
         Started when the content began to be worked out.
     still_held : callable
@@ -115,38 +123,51 @@ def publish(
         If the store did not take the bytes. No record exists then, and no half-written file.
     """
     partition = ingredients.partition
-    label = partition_label(product.key, partition)
-    scratch = storage.scratch(content.key, label)
-    try:
-        content.write(scratch)
-        size, sha256 = digest_of_path(scratch)
-        preview = content.preview() if content.preview is not None else None
+    label = partition_label(product.owner, partition)
+    if content.put is not None:
         still_held()
-        withdraw(storage, product.key, partition, keep=content.key)
-        storage.publish(content.key, scratch, sha256)
-    except BaseException:
-        storage.scratch(content.key, label)  # asking for it again removes what is there
-        raise
+        withdraw(storage, product.key, partition, keep=content.key, label=label)
+        size, sha256 = content.put(storage, still_held)
+        found = sources()
+        preview = content.preview() if content.preview is not None else None
+    else:
+        scratch = storage.scratch(content.key, label)
+        try:
+            assert content.write is not None
+            content.write(scratch)
+            found = sources()
+            size, sha256 = digest_of_path(scratch)
+            preview = content.preview() if content.preview is not None else None
+            still_held()
+            withdraw(storage, product.key, partition, keep=content.key, label=label)
+            storage.publish(content.key, scratch, sha256)
+        except BaseException:
+            storage.scratch(content.key, label)  # asking for it again removes what is there
+            raise
+    stored = storage.stat(content.key)
     details = {
-        **content.details,
+        **(content.details() if callable(content.details) else content.details),
         "format": product.format,
         "ingredients": ingredients.for_record(),
-        "inputs": sources,
+        "inputs": found,
         "run": {
             **watch.read(),
             "peak_memory_mb": peak_memory_mb(),
             "software": f"dor-ecco-assets {version('dor-ecco-assets')}",
+            "stamp": None if stored is None else stored.stamp,
         },
     }
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     record = Record(ingredients.fingerprint(), content.key, size, sha256, made, details)
     storage.delete(quarantine_key(product.key, partition))
     still_held()
-    write_record(storage, product.key, partition, record)
+    write_record(storage, product.key, partition, record, label)
     return Outcome(partition, record, skipped=False, preview=preview)
 
 
-def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") -> None:
+def withdraw(
+    storage: Storage, asset: str, partition: str, *, keep: str = "", label: str | None = None
+) -> None:
     """Make one partition invisible: its record goes first, then its bytes.
 
     Where those lie is noted before the record goes, so that the next writer of the partition
@@ -155,7 +176,9 @@ def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") ->
     Parameters
     ----------
     keep : str, optional
-        Key whose bytes stay, because they are about to be replaced in one step.
+        Key whose bytes stay, because they are about to be replaced.
+    label : str, optional
+        Names the scratch of the note, if not by the partition.
     """
     note = f"{WITHDRAWN}/{asset}/{partition_path(partition)}"
     try:
@@ -165,7 +188,8 @@ def withdraw(storage: Storage, asset: str, partition: str, *, keep: str = "") ->
         storage.delete(record_key(asset, partition))
     if record is not None:
         if record.uri != keep:
-            storage.put(note, record.uri.encode(), partition_label(asset, partition))
+            label = label or partition_label(asset, partition)
+            storage.put(note, record.uri.encode(), label)
         storage.delete(record_key(asset, partition))
     left = storage.read(note)
     if left is None:
@@ -196,7 +220,11 @@ def summary(outcome: Outcome) -> Mapping[str, Any]:
     details = {
         name: value for name, value in record.details.items() if name not in {"ingredients", "run"}
     }
-    inputs = details.get("inputs", {})
+    # The checksum of every file of a folder stays in the record.
+    inputs = details["inputs"] = {
+        name: {word: value for word, value in source.items() if word != "files"}
+        for name, source in details.get("inputs", {}).items()
+    }
     if len(inputs) > MOST_INPUTS_NAMED:
         named = dict(list(inputs.items())[:MOST_INPUTS_NAMED])
         further = f"{len(inputs) - MOST_INPUTS_NAMED} more, in the record"
@@ -208,5 +236,5 @@ def summary(outcome: Outcome) -> Mapping[str, Any]:
         "became": "up to date" if outcome.skipped else "made",
         "made": record.made,
         **details,
-        **record.details["run"],
+        **{name: value for name, value in record.details["run"].items() if name != "stamp"},
     }

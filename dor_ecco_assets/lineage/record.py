@@ -1,12 +1,13 @@
 """Records: the only proof that a partition exists, one small JSON object each, written last."""
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dor_ecco_assets.errors import OutputCorrupt
-from dor_ecco_assets.storage import Storage
+from dor_ecco_assets.storage import Stat, Storage
 
 FOLDER = ".records"
 
@@ -23,11 +24,13 @@ class Record:
         Key of the file, folder or store below the root, so that a root can be moved or copied.
     bytes : int
     sha256 : str
-        Of the file; of the sorted ``sha256  relative-path`` lines of a folder's files.
+        Of the file; of the sorted ``sha256  relative-path`` lines of a folder's files; of the
+        stored chunks in key order for a region of a shared store.
     made : str
         UTC, ISO 8601.
     details : mapping
-        Format, shape, ingredients, what the run cost, one physical number.
+        Format, shape, ingredients, what the run cost, one physical number; ``chunks`` below the
+        store, for a region of one.
     """
 
     fingerprint: str
@@ -88,19 +91,48 @@ def parse_record(text: bytes, name: str) -> Record:
     return record
 
 
-def write_record(storage: Storage, asset: str, partition: str, record: Record) -> None:
-    """Make one partition visible."""
+def write_record(
+    storage: Storage, asset: str, partition: str, record: Record, label: str | None = None
+) -> None:
+    """Make one partition visible; `label` names the scratch, if not by the partition."""
     text = json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
-    storage.put(record_key(asset, partition), text.encode(), partition_label(asset, partition))
+    label = label or partition_label(asset, partition)
+    storage.put(record_key(asset, partition), text.encode(), label)
+
+
+def digest_of_record(storage: Storage, record: Record) -> tuple[int, str]:
+    """Bytes and SHA-256 of what a record speaks of, read from the store."""
+    chunks = record.details.get("chunks")
+    return (
+        storage.digest(record.uri) if chunks is None else region_digest(storage, record.uri, chunks)
+    )
+
+
+def region_digest(storage: Storage, key: str, names: Iterable[str]) -> tuple[int, str]:
+    """Bytes and SHA-256 of some chunks of a store, in the order of their names.
+
+    A chunk that is gone counts as empty.
+    """
+    size, digest = 0, hashlib.sha256()
+    for name in sorted(names):
+        data = storage.read(f"{key}/{name}") or b""
+        digest.update(data)
+        size += len(data)
+    return size, digest.hexdigest()
 
 
 def recorded_partitions(storage: Storage, asset: str) -> Iterator[str]:
     """Partition keys of every record of `asset`, in key order."""
+    return (partition for partition, _ in listed_records(storage, asset))
+
+
+def listed_records(storage: Storage, asset: str) -> Iterator[tuple[str, Stat]]:
+    """Partition key and state of every record of `asset`, in key order."""
     prefix = f"{FOLDER}/{asset}/"
-    for key, _ in storage.list(prefix):
+    for key, stat in storage.list(prefix):
         name = key.removeprefix(prefix)
         if name.endswith(".json") and not name.rpartition("/")[2].startswith("."):
-            yield partition_of_path(name.removesuffix(".json"))
+            yield partition_of_path(name.removesuffix(".json")), stat
 
 
 def recorded_assets(storage: Storage) -> list[str]:

@@ -7,8 +7,14 @@ from typing import Any
 
 from dor_ecco_assets.errors import ConfigurationError, OutputCorrupt
 from dor_ecco_assets.lineage.product import Product
-from dor_ecco_assets.lineage.record import Record, read_record, recorded_partitions
+from dor_ecco_assets.lineage.record import (
+    Record,
+    digest_of_record,
+    read_record,
+    recorded_partitions,
+)
 from dor_ecco_assets.lineage.workspace import Workspace, member_name
+from dor_ecco_assets.storage.base import Files
 
 
 def trace(workspace: Workspace, key: str, partition: str) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def _recorded_members(workspace: Workspace, key: str, partition: str) -> list[tu
     """Members of a fan-in that are there."""
     found = workspace.ingredients(key, partition).upstream
     members = workspace.product(key).members(partition)
-    return [member for member in members if found[member_name(*member)] is not None]
+    return [member for member in members if member_name(*member) in found]
 
 
 def _inputs_of(
@@ -75,7 +81,9 @@ def _inputs_of(
     found: list[dict[str, Any]] = []
     digests = workspace.ingredients(product.key, partition).inputs
     for name, place in product.inputs(workspace.inputs, partition).items():
-        stat = None if place is None else workspace.inputs.stat(place)
+        stat = place.stat if isinstance(place, Files) else None
+        if place is not None and stat is None:
+            stat = workspace.inputs.stat(place)
         found.append(
             {
                 "name": name,
@@ -89,6 +97,10 @@ def _inputs_of(
 
 #: Commands that make what is gathered from granules.
 _GATHERED = {"ecco/delivery": "deliver", "ecco/quality_report": "report"}
+
+
+#: Stores that are written by the month.
+_STORES = {"dor/efficiency_store": "store1", "dor/uptake_by_distance": "store3"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,7 @@ def _held_against_bytes(workspace: Workspace, key: str, partition: str) -> tuple
     if record is None:  # withdrawn by a writer since it was listed
         return None, ""
     size, sha256 = (
-        workspace.storage.digest(record.uri) if _there(workspace, record.uri) else (0, "")
+        digest_of_record(workspace.storage, record) if _there(workspace, record.uri) else (0, "")
     )
     if not sha256:
         return f"{record.uri} is gone", record.uri
@@ -223,6 +235,12 @@ def _removal(workspace: Workspace, place: str) -> str:
 def _remake(key: str, partition: str) -> str:
     """The command that makes one partition again."""
     line, name = key.split("/")
+    if line == "dor" and "|" in partition:
+        return f"dor-ecco cases process '{partition}' --verify"
+    if key in _STORES:
+        return f"dor-ecco vis populate {_STORES[key]} --month {int(partition)}"
+    if line == "dor":
+        return f"dagster asset materialize -m dor_ecco_assets.definitions --select {key}"
     if line == "grids":
         return "dor-ecco ecco grid --verify"
     if line == "mapping":

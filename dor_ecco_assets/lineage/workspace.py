@@ -6,11 +6,12 @@ partitions with every promise of publication; it knows nothing of Dagster.
 
 import hashlib
 import logging
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,13 +20,15 @@ import platformdirs
 from dor_ecco_assets.errors import (
     ConfigurationError,
     DorEccoError,
+    GridMismatch,
     InputMissing,
     InputUnusable,
     OutputCorrupt,
     PartitionBusy,
+    WorkFailed,
 )
 from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
-from dor_ecco_assets.lineage.product import Member, Product, RunSettings, Task
+from dor_ecco_assets.lineage.product import Content, Member, Product, RunSettings, Task
 from dor_ecco_assets.lineage.publication import (
     WITHDRAWN,
     Outcome,
@@ -34,17 +37,30 @@ from dor_ecco_assets.lineage.publication import (
     is_there,
     publish,
 )
-from dor_ecco_assets.lineage.quarantine import FOLDER as QUARANTINE
 from dor_ecco_assets.lineage.quarantine import (
+    FAILED,
     Quarantined,
+    failed_partitions,
+    failure_key,
+    note_failure,
     quarantine_key,
+    read_failure,
     read_quarantined,
     set_aside,
 )
-from dor_ecco_assets.lineage.record import FOLDER, Record, parse_record, read_record, record_key
+from dor_ecco_assets.lineage.quarantine import FOLDER as QUARANTINE
+from dor_ecco_assets.lineage.record import (
+    FOLDER,
+    Record,
+    listed_records,
+    parse_record,
+    partition_path,
+    read_record,
+    record_key,
+)
 from dor_ecco_assets.lineage.remembered import Remembered
 from dor_ecco_assets.storage import Directory, Stat, Storage
-from dor_ecco_assets.storage.base import Readable
+from dor_ecco_assets.storage.base import Files, Readable, sha256_of_members
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,7 +77,7 @@ LONGEST_WAIT_S = 600
 NO_INPUT = "no input has arrived"
 NO_MEMBER = "nothing it is made from has been made"
 
-Standing = Literal["up to date", "stale", "absent", "waiting", "quarantined"]
+Standing = Literal["up to date", "stale", "absent", "waiting", "quarantined", "failed"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +87,9 @@ class State:
     Parameters
     ----------
     product, partition : str
-    standing : {"up to date", "stale", "absent", "waiting", "quarantined"}
-        "waiting" is absent with no input to make it from yet.
+    standing : {"up to date", "stale", "absent", "waiting", "quarantined", "failed"}
+        "waiting" is absent with no input to make it from yet; "failed" the last attempt did, with
+        what there is now.
     reasons : tuple of str
         Why it is not up to date; what it lacks, if it is and was made of incomplete input.
     """
@@ -121,6 +138,7 @@ class Workspace:
     _fingerprints: dict[str, str] = field(default_factory=dict[str, str])
     _kept: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
     _recorded: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    _identities: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     def product(self, key: str) -> Product:
         """The product with this key.
@@ -157,21 +175,79 @@ class Workspace:
 
     def ingredients(self, key: str, partition: str) -> Ingredients:
         """Everything that decides the bytes of one partition, as it is now."""
-        return self._ingredients(key, partition, self._member_fingerprint)
+        return self._ingredients(key, partition, self._recorded_members)
 
     def _ingredients(
-        self, key: str, partition: str, recorded: Callable[[str, str], str | None]
+        self,
+        key: str,
+        partition: str,
+        recorded: Callable[[Product, str], dict[str, str]],
+        keys: Mapping[str, str | None] | None = None,
     ) -> Ingredients:
         product = self.product(key)
-        keys = product.inputs(self._listed_inputs, partition)
-        members = {member_name(*member): recorded(*member) for member in product.members(partition)}
+        keys = product.inputs(self._listed_inputs, partition) if keys is None else keys
+        config = dict(product.config(self.settings))
+        if product.gathers_failures:
+            config["failed"] = list(self._failed_members(product, partition))
+        upstream = {name: self.fingerprint(name) for name in product.upstream}
         return Ingredients(
             code_version=product.code_version,
             partition=partition,
-            config=product.config(self.settings),
+            config=config,
             inputs={name: self._identity(found) for name, found in sorted(keys.items())},
-            upstream={name: self.fingerprint(name) for name in product.upstream} | members,
+            upstream=upstream | recorded(product, partition),
         )
+
+    def _failed_members(self, product: Product, partition: str) -> Iterator[str]:
+        """Members of a fan-in whose last attempt failed and that are not there."""
+        failed = {
+            member_name(key, name)
+            for key in product.gathers
+            for name in self._failures_of(self.product(key).owner)
+        }
+        for key, name in product.members(partition) if failed else ():
+            if member_name(key, name) in failed and self._member_fingerprint(key, name) is None:
+                yield member_name(key, name)
+
+    def _failures_of(self, owner: str) -> list[str]:
+        return list(failed_partitions(self.storage, owner))
+
+    def stale_members(self, key: str, partition: str) -> list[tuple[str, str, str]]:
+        """Key, partition and reason of recorded members of a fan-in that are not up to date.
+
+        One whose inputs have all been taken away is believed: nothing new is known of it.
+        """
+        product, found = self.product(key), list[tuple[str, str, str]]()
+        recorded = self._recorded_members(product, partition)
+        for name, part in product.members(partition):
+            if member_name(name, part) not in recorded or self._inputs_gone(name, part):
+                continue
+            state = self.state(name, part)
+            if state.standing != "up to date":
+                found.append((name, part, state.reasons[0] if state.reasons else state.standing))
+        return found
+
+    def _inputs_gone(self, key: str, partition: str) -> bool:
+        """Whether no input of a partition, or of a product it is made from, is there any more."""
+        sources = [(key, partition), *((name, "") for name in self.product(key).upstream)]
+        found = (self.input_keys(*source) for source in sources)
+        return any(keys and not any(keys.values()) for keys in found)
+
+    def _recorded_members(self, product: Product, partition: str) -> dict[str, str]:
+        """Fingerprints of the members of a fan-in that are recorded now, by `member_name`."""
+        members = product.members(partition)
+        if isinstance(self.storage, Directory):
+            there = {member: self._member_fingerprint(*member) for member in members}
+        else:  # one request for many records, which are read when they are new
+            keys = {key for key, _ in members}
+            listed = {key: dict(self.storage.list(f"{FOLDER}/{key}")) for key in keys}
+            there: dict[tuple[str, str], str | None] = {}
+            for key, name in members:
+                stat = listed[key].get(record_key(key, name))
+                there[key, name] = (
+                    None if stat is None else self._listed_fingerprint(key, name, stat)
+                )
+        return {member_name(*member): found for member, found in there.items() if found is not None}
 
     def _member_fingerprint(self, key: str, partition: str) -> str | None:
         """Fingerprint of a member as it is recorded now; None where it is not."""
@@ -181,16 +257,29 @@ class Workspace:
             return None  # a record that cannot be read proves nothing
         return None if record is None else record.fingerprint
 
-    def _listed_member_fingerprint(self, key: str, partition: str) -> str | None:
-        """The same for a walk of many: the records of a product are listed and read once."""
-        if key not in self._recorded:
-            found = self._recorded[key] = {}
-            for name, stat in self.storage.list(f"{FOLDER}/{key}"):
-                with suppress(OutputCorrupt):
-                    record = self._remembered_record(name, stat)
-                    if record is not None:
-                        found[name] = record.fingerprint
-        return self._recorded[key].get(record_key(key, partition))
+    def _listed_fingerprint(self, key: str, partition: str, stat: Stat) -> str | None:
+        try:
+            record = self._remembered_record(record_key(key, partition), stat)
+        except OutputCorrupt:
+            return None
+        return None if record is None else record.fingerprint
+
+    def _walked_members(self, product: Product, partition: str) -> dict[str, str]:
+        """`_recorded_members` for a walk of many: a product's records are listed and read once."""
+        for key in product.gathers:
+            if key not in self._recorded:
+                found = self._recorded[key] = {}
+                for name, stat in listed_records(self.storage, key):
+                    fingerprint = self._listed_fingerprint(key, name, stat)
+                    if fingerprint is not None:
+                        found[name] = fingerprint
+        if not any(self._recorded[key] for key in product.gathers):
+            return {}
+        return {
+            member_name(key, name): self._recorded[key][name]
+            for key, name in product.members(partition)
+            if name in self._recorded[key]
+        }
 
     def fingerprint(self, key: str) -> str:
         """Fingerprint of an unpartitioned product, worked out once per workspace."""
@@ -206,16 +295,54 @@ class Workspace:
         """SHA-256 of an input, hashed again only when its size or stamp changed."""
         if key is None:
             return None
+        if isinstance(key, Files):
+            return self._identity_of_files(key)
         stat = self._listed_inputs.stat(key)
-        if stat is None:
-            return None
+        return None if stat is None else self._remembered_digest(key, stat)
+
+    def _remembered_digest(self, key: str, stat: Stat) -> str:
         return self.remembered.recall(
             "sha256", self.inputs.locate(key), stat, lambda: self.inputs.digest(key)[1]
         )
 
+    def _identity_of_files(self, files: Files) -> str:
+        uri = self.inputs.locate(files)
+        if (uri, files.stat.stamp) not in self._identities:
+            self._identities[uri, files.stat.stamp] = self.remembered.recall(
+                "sha256", uri, files.stat, lambda: sha256_of_members(self._members_of(files))
+            )
+        return self._identities[uri, files.stat.stamp]
+
+    def _members_of(self, files: Files) -> dict[str, str]:
+        """SHA-256 of each file; one that went meanwhile is left out."""
+        found: dict[str, str] = {}
+        for name in files.names:
+            stat = self.inputs.stat(f"{files}/{name}")
+            if stat is not None:
+                found[name] = self._remembered_digest(f"{files}/{name}", stat)
+        return found
+
     def input_keys(self, key: str, partition: str) -> Mapping[str, str | None]:
         """Raw inputs of one partition by name, None where one is absent; one listing per folder."""
         return self.product(key).inputs(self._listed_inputs, partition)
+
+    def unplaced(self, key: str) -> Sequence[InputUnusable]:
+        """Why raw inputs that look like a product's own belong to none of its partitions."""
+        return self.product(key).unplaced(self._listed_inputs)
+
+    def require(
+        self, key: str, partition: str, keys: Mapping[str, str | None], allow_partial: bool
+    ) -> None:
+        """Raise `InputMissing` where inputs are not enough, or for less than what is recorded."""
+        product = self.product(key)
+        product.require(self.inputs, partition, keys, allow_partial)
+        if allow_partial or product.succeed is None:
+            return
+        with suppress(OutputCorrupt):  # a record that cannot be read proves nothing
+            record = read_record(self.storage, key, partition)
+            if record is not None:
+                recorded = record.details["ingredients"]["inputs"]
+                product.succeed([name for name, found in recorded.items() if found], keys)
 
     def input_bytes(self, key: str, partition: str) -> int:
         """Size of the raw inputs of one partition that are there."""
@@ -232,14 +359,30 @@ class Workspace:
             record = read_record(self.storage, key, partition)
         except OutputCorrupt as error:
             return State(key, partition, "stale", (error.message,))
-        note = read_quarantined(self.storage, key, partition)
-        return self._judge(self.product(key), ingredients, record, note)
+        return self._judge(self.product(key), ingredients, record, self._note(key, partition))
 
-    def states(self, key: str) -> Iterator[State]:
-        """How every partition of one product stands, in partition order."""
+    def _note(self, key: str, partition: str) -> Quarantined | None:
+        """Why the last attempt at a partition came to nothing, if it did."""
+        together = self.product(key).together
+        if together:
+            return read_failure(self.storage, together, partition)
+        return read_quarantined(self.storage, key, partition)
+
+    def states(
+        self, key: str, inputs: Callable[[str], Mapping[str, str | None]] | None = None
+    ) -> Iterator[State]:
+        """How every partition of one product stands, in partition order.
+
+        `inputs` gives those of a partition in place of `input_keys`, for a walk of several products
+        that have the same.
+        """
         product = self.product(key)
+        inputs = inputs or partial(self.input_keys, key)
         stamps = dict(self.storage.list(f"{FOLDER}/{key}"))
-        noted = {name for name, _ in self.storage.list(f"{QUARANTINE}/{key}")}
+        noted_key = partial(failure_key, product.owner)
+        if not product.together:
+            noted_key = partial(quarantine_key, key)
+        noted = {name for name, _ in self.storage.list(noted_key("").removesuffix("/_.json"))}
         arrived = product.arrived(self._listed_inputs) if product.arrived else None
         for partition in product.partitioning.keys:
             waits = arrived is not None and partition not in arrived
@@ -247,7 +390,7 @@ class Workspace:
                 yield State(key, partition, "waiting", (NO_INPUT,))
                 continue
             name = record_key(key, partition)
-            keys = product.inputs(self._listed_inputs, partition)
+            keys = inputs(partition)
             if name not in stamps and keys and not any(keys.values()):
                 yield State(key, partition, "waiting", (NO_INPUT,))
                 continue
@@ -256,11 +399,17 @@ class Workspace:
             except OutputCorrupt as error:
                 yield State(key, partition, "stale", (error.message,))
                 continue
-            note = None
-            if quarantine_key(key, partition) in noted:
-                note = read_quarantined(self.storage, key, partition)
-            wanted = self._ingredients(key, partition, self._listed_member_fingerprint)
+            note = self._note(key, partition) if noted_key(partition) in noted else None
+            wanted = self._ingredients(key, partition, self._walked_members, keys)
             yield self._judge(product, wanted, record, note)
+
+    def records(self, key: str) -> Iterator[tuple[str, Record]]:
+        """Every record of one product that can be read, by partition; `stale` names the others."""
+        for partition, stat in listed_records(self.storage, key):
+            with suppress(OutputCorrupt):
+                record = self._remembered_record(record_key(key, partition), stat)
+                if record is not None:
+                    yield partition, record
 
     def _remembered_record(self, name: str, stat: Stat) -> Record | None:
         def text() -> str:
@@ -290,12 +439,13 @@ class Workspace:
                 return state("up to date", *(f"without {name}" for name in missing))
             return state("stale", f"{record.uri} is gone or has another size than recorded")
         if note is not None and note.fingerprint == fingerprint:
-            return state("quarantined", f"{note.code} since {note.time}: {note.reason}")
+            standing = "failed" if product.together else "quarantined"
+            return state(standing, f"{note.code} since {note.time}: {note.reason}")
         if record is not None:
             return state("stale", *differences(record.details["ingredients"], wanted.for_record()))
         if wanted.inputs and not any(wanted.inputs.values()):
             return state("waiting", NO_INPUT)
-        if product.gathers and not self._present(product, wanted):
+        if product.gathers and not wanted.upstream.keys() - set(product.upstream):
             return state("waiting", NO_MEMBER)
         return state("absent", "never made")
 
@@ -304,7 +454,7 @@ class Workspace:
         return [
             member
             for member in product.members(wanted.partition)
-            if wanted.upstream[member_name(*member)] is not None
+            if member_name(*member) in wanted.upstream
         ]
 
     # Making partitions
@@ -331,9 +481,10 @@ class Workspace:
         policy = policy or Policy()
         product = self.product(key)
         keys = product.inputs(self._listed_inputs, partition)
-        product.require(self.inputs, partition, keys, policy.allow_partial)
-        ingredients = self.ingredients(key, partition)
-        done = self._done(product, ingredients, policy)
+        self.require(key, partition, keys, policy.allow_partial)
+        wanted = self._wanted(product, partition, keys)
+        ingredients = wanted[key]
+        done = self._all_done(key, wanted, policy)
         if done is not None:
             return done
         if product.gathers and not self._present(product, ingredients):
@@ -344,16 +495,49 @@ class Workspace:
             )
         for name in product.upstream:
             self._make_upstream(name)
-        with self.storage.claim(claim_name(key, partition)) as still_held:
-            done = self._done(product, ingredients, policy)  # by another writer, meanwhile
+        with self.storage.claim(claim_name(product.owner, partition)) as still_held:
+            done = self._all_done(key, wanted, policy)  # by another writer, meanwhile
             if done is not None:
                 return done
             try:
                 self._check_manifest(keys)
-                return self._publish(product, ingredients, keys, still_held)
-            except InputUnusable as error:
-                set_aside(self.storage, key, partition, ingredients.fingerprint(), error)
+                return self._publish(key, wanted, keys, still_held)
+            except (InputUnusable, InputMissing, GridMismatch) as error:
+                if product.together:
+                    lead = next(iter(wanted.values())).fingerprint()
+                    note_failure(self.storage, product.together, partition, lead, error)
+                    raise WorkFailed(error.message, code=error.code) from error
+                if isinstance(error, InputUnusable):
+                    set_aside(self.storage, key, partition, ingredients.fingerprint(), error)
                 raise
+
+    def made_together(self, key: str) -> list[Product]:
+        """The products that are made in one go with this one, itself among them, in order."""
+        product = self.product(key)
+        if not product.together:
+            return [product]
+        return [each for each in self.products.values() if each.together == product.together]
+
+    def _wanted(
+        self, product: Product, partition: str, keys: Mapping[str, str | None]
+    ) -> dict[str, Ingredients]:
+        """What each of the products made together with this one is made from."""
+        return {
+            each.key: self._ingredients(each.key, partition, self._recorded_members, keys)
+            for each in self.made_together(product.key)
+        }
+
+    def _all_done(
+        self, key: str, wanted: Mapping[str, Ingredients], policy: Policy
+    ) -> Outcome | None:
+        """The outcome of a partition where nothing of what is made together has to be done."""
+        found: dict[str, Outcome] = {}
+        for name, ingredients in wanted.items():
+            done = self._done(self.product(name), ingredients, policy)
+            if done is None:
+                return None
+            found[name] = done
+        return replace(found[key], together=found) if self.product(key).together else found[key]
 
     def _make_upstream(self, key: str) -> Outcome:
         """Make what a partition is made from; where another writer is at it, wait for that one."""
@@ -373,8 +557,8 @@ class Workspace:
         product = self.product(key)
         keys = product.inputs(self._listed_inputs, partition)
         try:
-            product.require(self.inputs, partition, keys, policy.allow_partial)
-            return self._done(product, self.ingredients(key, partition), policy)
+            self.require(key, partition, keys, policy.allow_partial)
+            return self._all_done(key, self._wanted(product, partition, keys), policy)
         except DorEccoError:
             return None  # `make` raises it again, where a batch goes on with the other partitions
 
@@ -389,6 +573,8 @@ class Workspace:
         current = record is not None and record.fingerprint == wanted.fingerprint()
         if record is not None and current and is_there(self.storage, record, verify=policy.verify):
             return Outcome(wanted.partition, record, skipped=True)
+        if product.together:
+            return None
         note = read_quarantined(self.storage, product.key, wanted.partition)
         # What a checksum manifest says is no ingredient, and comparing again costs nothing.
         known = note is not None and note.code != MANIFEST_MISMATCH
@@ -402,11 +588,14 @@ class Workspace:
 
     def _publish(
         self,
-        product: Product,
-        ingredients: Ingredients,
+        key: str,
+        wanted: Mapping[str, Ingredients],
         keys: Mapping[str, str | None],
         still_held: Callable[[], None],
     ) -> Outcome:
+        product = self.product(next(iter(wanted)))
+        ingredients = wanted[product.key]
+        place = f"{product.owner}/{partition_path(ingredients.partition)}"
         task = Task(
             partition=ingredients.partition,
             inputs=self.inputs,
@@ -416,17 +605,40 @@ class Workspace:
             upstream_fingerprints=ingredients.upstream,
             keep=self._keep,
             members=lambda: self._members(product, ingredients),
+            stale_members=lambda: self.stale_members(product.key, ingredients.partition),
+            failed=tuple(ingredients.config.get("failed", ())) if product.gathers_failures else (),
+            workshop=self.storage.workshop(place),
         )
         watch = Stopwatch()
-        with self.inputs.faults(""), self.storage.faults(product.key):
-            content = product.make(task)
-            sources = self._sources(ingredients, keys)
+
+        @cache
+        def sources() -> dict[str, dict[str, Any]]:
             for name in product.upstream:
                 self._current_record(name)
             for member in self._present(product, ingredients):
                 self._current_member(ingredients, *member)
-            self._recorded.pop(product.key, None)
-            return publish(self.storage, product, ingredients, content, sources, watch, still_held)
+            return self._sources(ingredients, keys)
+
+        outcomes: dict[str, Outcome] = {}
+        with self.inputs.faults(""), self.storage.faults(product.key):
+            made = product.make(task)
+            contents = {product.key: made} if isinstance(made, Content) else made
+            for name, made_of in wanted.items():
+                self._recorded.pop(name, None)
+                outcomes[name] = publish(
+                    self.storage,
+                    self.product(name),
+                    made_of,
+                    contents[name],
+                    sources if name == product.key else lambda: _without_files(sources()),
+                    watch,
+                    still_held,
+                )
+        if not product.together:
+            return outcomes[key]
+        shutil.rmtree(task.workshop, ignore_errors=True)
+        self.storage.delete(failure_key(product.together, ingredients.partition))
+        return replace(outcomes[key], together=outcomes)
 
     def _sources(
         self, ingredients: Ingredients, keys: Mapping[str, str | None]
@@ -436,7 +648,7 @@ class Workspace:
         for name, key in keys.items():
             if key is None:
                 continue
-            stat = self.inputs.stat(key)
+            stat = key.again(self.inputs) if isinstance(key, Files) else self.inputs.stat(key)
             if stat is None or stat != self._listed_inputs.stat(key):
                 raise InputMissing(
                     f"{self.inputs.locate(key)} changed while it was read; nothing was published: "
@@ -445,13 +657,15 @@ class Workspace:
                 )
             uri, sha256 = self.inputs.locate(key), ingredients.inputs[name]
             found[name] = {"uri": uri, "bytes": stat.size, "sha256": sha256}
+            if isinstance(key, Files):
+                found[name]["files"] = self._members_of(key)
         return found
 
     def _check_manifest(self, keys: Mapping[str, str | None]) -> None:
         """Refuse an input that is not what a checksum manifest beside the inputs says."""
-        for key in keys.values():
-            expected = None if key is None else self._manifest.get(key)
-            if key is not None and expected not in (None, self._identity(key)):
+        for key in _single_files(keys.values()) if self._manifest else ():
+            expected = self._manifest.get(key)
+            if expected not in (None, self._identity(key)):
                 raise InputUnusable(
                     f"{self.inputs.locate(key)} has sha256 {str(self._identity(key))[:12]}, "
                     f"expected {str(expected)[:12]} as {self.inputs.locate(MANIFEST)} states; "
@@ -491,7 +705,7 @@ class Workspace:
         return record
 
     def _members(self, product: Product, ingredients: Ingredients) -> Iterator[Member]:
-        from dor_ecco_assets.stores.opening import open_uri
+        from dor_ecco_assets.stores.opening import open_arrays, open_uri
 
         for key, partition in self._present(product, ingredients):
             record = self._current_member(ingredients, key, partition)
@@ -508,14 +722,14 @@ class Workspace:
                 self.storage.locate(record.uri),
                 lambda record=record: open_uri(self.storage, record),
                 lambda record=record: closing(self.storage.reader(record.uri)),
+                lambda record=record: open_arrays(self.storage, record),
             )
 
     def _current_member(self, ingredients: Ingredients, key: str, partition: str) -> Record:
         """Record of a member that is what the fan-in's fingerprint takes it to be."""
         record = read_record(self.storage, key, partition)
-        if (
-            record is None
-            or record.fingerprint != ingredients.upstream[member_name(key, partition)]
+        if record is None or record.fingerprint != ingredients.upstream.get(
+            member_name(key, partition)
         ):
             raise PartitionBusy(
                 f"{key} {partition} was replaced while it was gathered; nothing was published: run "
@@ -526,10 +740,32 @@ class Workspace:
 
     def sweep(self, key: str) -> list[str]:
         """Remove what killed writers of this product left behind."""
-        line = self.product(key).line
-        hidden = (FOLDER, QUARANTINE, WITHDRAWN)
-        folders = (line, key, *(f"{folder}/{key}" for folder in hidden))
+        product = self.product(key)
+        line, hidden = product.line, (FOLDER, QUARANTINE, WITHDRAWN)
+        folders = [line]
+        for each in self.made_together(key):
+            own = [each.key, *(f"{folder}/{each.key}" for folder in hidden)]
+            own += [f"{FAILED}/{each.owner}"] if each.together else []
+            first = {name.split("|")[0] for name in each.partitioning.keys if "|" in name}
+            folders += [*own, *(f"{folder}/{name}" for folder in own for name in sorted(first))]
         return [path for folder in folders for path in self.storage.sweep(folder, claims=line)]
+
+
+def _without_files(sources: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Sources without the checksum of every file, which the first of a group's records has."""
+    return {
+        name: {word: value for word, value in source.items() if word != "files"}
+        for name, source in sources.items()
+    }
+
+
+def _single_files(keys: Iterable[str | None]) -> Iterator[str]:
+    """Every file among inputs, those that count as one by themselves too."""
+    for key in keys:
+        if isinstance(key, Files):
+            yield from (f"{key}/{name}" for name in key.names)
+        elif key is not None:
+            yield key
 
 
 def member_name(key: str, partition: str) -> str:
@@ -585,6 +821,8 @@ class _Listed:
         return iter(self._folder(prefix).items())
 
     def stat(self, key: str) -> Stat | None:
+        if isinstance(key, Files):
+            return key.stat
         return self._folder(key.rpartition("/")[0]).get(key)
 
     def _folder(self, folder: str) -> dict[str, Stat]:

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 from dor_ecco_assets.lineage.product import Content, Product, Task
 from dor_ecco_assets.settings import Strict, config_names, load_config
 
+Weights = Literal["mean", "nearest"]
+
 
 class Radius(Strict):
     """Radius around a target cell's centre within which source cells are averaged."""
@@ -28,7 +30,7 @@ class Mapping(Strict):
     source: str
     target: str
     radius: Radius = Radius.model_validate({})
-    weights: Literal["mean", "nearest"] = "mean"
+    weights: Weights = "mean"
 
 
 @lru_cache(maxsize=4)

@@ -25,7 +25,11 @@ REAL_FIELDS = {"SSH.bin": "SSH", "TauX.bin": "oceTAUX", "TauY.bin": "oceTAUY"}
 REAL_STEP, REAL_MONTH = 732, "1992-01"
 
 
-def prepare(inputs: Path, data: Path | None) -> tuple[bool, list[tuple[str, ...]]]:
+#: The atlas of the demo, of which all cases are made.
+ATLAS = "atlas: tiny\nhistory: pop/cases\n"
+
+
+def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[tuple[str, ...]]]:
     """Put the demo's inputs into a folder, where they are not there yet.
 
     Parameters
@@ -34,6 +38,8 @@ def prepare(inputs: Path, data: Path | None) -> tuple[bool, list[tuple[str, ...]
         Where they go.
     data : Path or None
         Folder that holds ``llc90/``; the analytic sample is made without it.
+    configs : Path
+        The demo's own overlay of ``configs/``; gets the name of its atlas.
 
     Returns
     -------
@@ -47,10 +53,13 @@ def prepare(inputs: Path, data: Path | None) -> tuple[bool, list[tuple[str, ...]
     InputMissing
         If `data` holds no grid.
     """
+    configs.mkdir(parents=True, exist_ok=True)
+    (configs / "dor.yaml").write_text(ATLAS)
     scratch = inputs.with_name(f".{inputs.name}.made")
     shutil.rmtree(scratch, ignore_errors=True)
     if data is None:
         _write_sample(scratch)
+        _write_atlas(scratch, str(configs))
     else:
         _write_real(scratch, data)
     _mirror(scratch, inputs)
@@ -101,6 +110,15 @@ def _write_sample(folder: Path) -> None:
         days=[V4R4_CLOCK.step_of(day, "AVG_DAY") for day in DAYS],
     )
     (folder / LLC_FOLDER / ORIGIN_FILE).write_text(f"{ORIGIN}\n")
+
+
+def _write_atlas(folder: Path, configs: str) -> None:
+    """Write the history files of every case of the demo's atlas."""
+    from dor_ecco_assets.dor.configuration import case_partitions, load_line
+    from dor_ecco_assets.samples.dor_inputs import sample_atlas
+
+    line = load_line(configs)
+    sample_atlas(folder, line, configs).write(case_partitions(line.specification))
 
 
 def _mirror(made: Path, folder: Path) -> None:

@@ -108,6 +108,13 @@ def open_uri(storage: Storage, record: Record) -> "xr.Dataset":
     return xr.open_dataset(source, engine=engine)
 
 
+def open_arrays(storage: Storage, record: Record) -> Any:
+    """The Zarr group of one record, read-only."""
+    import zarr
+
+    return zarr.open_group(storage.zarr_store(record.uri), mode="r")
+
+
 def netcdf_source(storage: Storage, key: str) -> tuple[Any, Any]:
     """What `xarray.open_dataset` takes for a NetCDF file, and the engine to read it with."""
     if isinstance(storage, Directory):

@@ -6,6 +6,7 @@ each granule is then parsed from memory; a block that nobody foresaw is fetched 
 """
 
 import io
+import re
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -14,7 +15,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple, override
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 
 from dor_ecco_assets.errors import (
     DorEccoError,
@@ -146,7 +152,7 @@ class RemoteFile(io.RawIOBase):
             reply = obstore.get(self._store, self.key, options={"range": span})
             data = bytes(reply.bytes())
         except (BaseError, OSError) as error:
-            if "416" in str(error) or "range" in str(error).lower().split("\n")[0]:
+            if _is_beyond_the_end(error):
                 return None
             raise _explained(self.key, error) from error
         size = reply.meta["size"]
@@ -241,6 +247,18 @@ def _runs(blocks: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
+def _is_beyond_the_end(error: BaseException) -> bool:
+    """Whether the store says that a range lies behind the object's last byte."""
+    text = str(error).strip().partition("\n")[0]
+    return isinstance(error, GenericError) and (_status(text) == 416 or "range was invalid" in text)
+
+
+def _status(text: str) -> int | None:
+    """HTTP status that the store reports; it has a message for each, but no number of its own."""
+    found = re.search(r"status code: (\d{3})\b", text)
+    return int(found[1]) if found else None
+
+
 def _explained(key: str, error: BaseException) -> DorEccoError:
     text = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
     if isinstance(error, FileNotFoundError):
@@ -249,7 +267,7 @@ def _explained(key: str, error: BaseException) -> DorEccoError:
             code="NotFound",
         )
     refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
-    if refused or "403" in text or "401" in text:
+    if refused or _status(text) in (401, 403):
         return StorageRefused(
             f"{key}: the archive refused ({text}); check the Earthdata login, its agreements (EULA)"
             " and, for s3://, that this runs in the archive's region",

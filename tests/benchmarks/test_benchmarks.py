@@ -22,11 +22,14 @@ ECCO = [
     "apply to one 3-D field",
     "write a two-variable 3-D lat-lon granule",
     "the same, native 13 tiles, values to published file",
+    "native 3-D granule, read to published",
+    "lat-lon 3-D granule, read to published",
     "peak memory of 3-D granules, 12 months in one run",
+    "one month of all V4r4 monthly datasets, 2 workers against 1",
     "code location load",
     "dor-ecco --help",
     "one partition by dagster asset materialize, outside our own code",
-    "dor-ecco stale, every partition of V4r4",
+    "dor-ecco stale ecco, every partition of V4r4",
 ]
 
 

@@ -14,6 +14,34 @@ from tests.cli.production import Cli, cli, make_project  # noqa: F401 - a fixtur
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 SSH = "ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4"
+UNPARTITIONED = ("grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg")
+GATHERED = ("ecco/delivery", "ecco/quality_report")
+MONTHS, DAYS = ("1992-01", "1992-02", "1992-03"), ("1992-01-01", "1992-01-02", "1992-01-03")
+INJECTION_MONTHS = ("01", "04", "07", "10")
+STORES = ("efficiency_store", "uptake_by_distance")
+OF_A_CASE = ("research_dataset", "analysis_store", "fg_co2_excess", "map_fields", "case_rows")
+#: Everything that the sample has input for.
+EXPECTED_OF_THE_DEMO = {
+    *((key, "") for key in UNPARTITIONED),
+    *((f"ecco/ECCO_L4_GEOMETRY_{grid}_V4R4", "") for grid in ("05DEG", "LLC0090GRID")),
+    *((f"ecco/ECCO_L4_OCEAN_3D_MIX_COEFFS_{grid}_V4R4", "") for grid in ("05DEG", "LLC0090GRID")),
+    *(
+        (f"ecco/ECCO_L4_{name}_{grid}_{often}_V4R4", partition)
+        for name in ("SSH", "STRESS")
+        for grid in ("05DEG", "LLC0090GRID")
+        for often, partitions in (("MONTHLY", MONTHS), ("DAILY", DAYS))
+        for partition in partitions
+    ),
+    *((key, month) for key in GATHERED for month in MONTHS),
+    *((key, "") for key in ("grids/pop_sample", "dor/polygons", "dor/cases", "dor/atlas_report")),
+    *((f"dor/{key}", month) for key in STORES for month in INJECTION_MONTHS),
+    *(
+        (f"dor/{key}", f"{month}|{polygon}")
+        for key in OF_A_CASE
+        for month in INJECTION_MONTHS
+        for polygon in ("000", "001")
+    ),
+}
 
 
 def test_the_grid_and_factors_are_made_once(cli):  # noqa: F811
@@ -107,6 +135,7 @@ def test_a_quarantined_input_ends_with_code_3_and_missing_ones_with_1(tmp_path):
     result = project("ecco", "granules", "SSH_LLC0090GRID_MONTHLY", code=3)
     assert "quarantined: ecco/ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4 1992-01" in result.stderr
     assert "SizeMismatch" in result.stderr
+    assert " 1992-01 quarantined\n" in result.stderr
     assert "Traceback" not in result.stderr
     assert "1992-02" in result.stdout
     standings = {r["standing"] for r in json.loads(project("stale", "--json").stdout)}
@@ -126,7 +155,7 @@ def test_a_quarantined_input_ends_with_code_3_and_missing_ones_with_1(tmp_path):
     [
         (["ecco", "granules", "SSS"], "no dataset's short name holds 'SSS'"),
         (["ecco", "granules", "SSH", "--partition", "1992-13"], "no chosen dataset has 1992-13"),
-        (["ecco", "granules", "SSH", "--partition-range", "1992-01"], "a range reads FIRST...LAST"),
+        (["ecco", "granules", "SSH", "--partition-range", "1992-01"], "expected FIRST...LAST"),
         (["stale", "oceans"], "there is no line or product 'oceans'"),
         (["why", "grids/llc9"], "nearest: grids/llc90"),
         (["inputs", "fetch", "llc"], "there is no registered input 'llc'"),
@@ -187,19 +216,32 @@ def test_demo_makes_everything_and_every_open_with_opens(tmp_path, monkeypatch):
     first = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert first.exit_code == 0, first.stderr
     rows = json.loads((out / "manifest.json").read_text())
-    assert len(rows) == 27
+    made = {(row["asset"], row["partition"]) for row in rows}
+    assert made == EXPECTED_OF_THE_DEMO
     for row in rows:
         space: dict[str, object] = {}
         exec(row["open_with"], space)
-        assert space["ds"].variables
-        space["ds"].close()
+        if row["format"] in ("files", "html"):
+            assert space["opened"].exists()
+        else:
+            assert space["ds"].variables
+            space["ds"].close()
         assert row["bytes"] > 0
         assert len(row["sha256"]) == 64
     second = CliRunner().invoke(app, ["demo", "--out", str(out)])
-    assert "everything is up to date: 27 partitions" in second.stdout
+    assert f"everything is up to date: {len(rows)} partitions" in second.stdout
 
 
-def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path):
+@pytest.fixture
+def short_sample(monkeypatch):
+    """The demo's sample of one month and one day on small tiles."""
+    from dor_ecco_assets.samples import demo_inputs
+
+    for name, value in (("SIDE", 10), ("MONTHS", MONTHS[:1]), ("DAYS", DAYS[:1])):
+        monkeypatch.setattr(demo_inputs, name, value)
+
+
+def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path, short_sample):
     from typer.testing import CliRunner
 
     from dor_ecco_assets.cli import app
@@ -210,7 +252,7 @@ def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path):
     done = CliRunner().invoke(app, ["demo", *words])
     assert done.exit_code == 0, done.stderr
     rows = json.loads((tmp_path / "demo/manifest.json").read_text())
-    assert len(rows) == 7
+    assert {row["asset"] for row in rows} >= {*UNPARTITIONED, SSH, GATHERED[0], GATHERED[1]}
     granules = [row["uri"] for row in rows if row["format"] == "netcdf"]
     assert all(uri.endswith(("native_llc0090.nc", "latlon_0p50deg.nc")) for uri in granules)
     record = tmp_path / "demo/data/.records/ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4/1992-01.json"
@@ -219,17 +261,17 @@ def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path):
 
 def test_a_range_of_many_days_is_cut_into_runs_that_can_be_stored():
     from dor_ecco_assets.cli.running import _runs_of
-    from dor_ecco_assets.definitions import defs
     from dor_ecco_assets.products import all_products
+    from dor_ecco_assets.settings import find_places
 
     key = "ecco/ECCO_L4_SSH_05DEG_DAILY_V4R4"
     days = all_products()[key].partitioning.keys
-    runs = list(_runs_of(defs, key, [*days[:2001], days[3000]]))
+    runs = list(_runs_of(find_places(), [key], [*days[:2001], days[3000]]))
     assert [run.get("dagster/partition") for run in runs] == [None, days[2000], days[3000]]
     assert runs[0]["dagster/asset_partition_range_end"] == days[1999]
 
 
-def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket):
+def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket, short_sample):
     from typer.testing import CliRunner
 
     from dor_ecco_assets.cli import app
@@ -242,6 +284,9 @@ def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket):
     for row in rows:
         if row["partition"] in ("", "1992-01"):
             space: dict[str, object] = {}
+            if row["format"] in ("files", "html"):
+                assert row["open_with"] == ""  # its URI says where it lies
+                continue
             exec(row["open_with"], space)
             variables = space["ds"].variables
             assert all(v.load().size for v in variables.values())

@@ -32,6 +32,34 @@ def test_deliver_makes_every_month_that_has_granules_once(cli):
     assert [row["became"] for row in again] == ["up to date"]
 
 
+def test_relative_uris_are_pointed_out(cli):
+    assert "1992-01: the URIs are relative" in cli("ecco", "deliver", "1992-01").stderr
+
+
+def test_incomplete_granules_are_left_out_and_stale_ones_stop_their_month(tmp_path):
+    own = Cli(make_project(tmp_path))
+    inputs = tmp_path / "data/inputs/V4r4/diags_monthly"
+    own("ecco", "granules", "SSH_LLC0090GRID_MONTHLY", "--partition", "1992-02")
+    for path in (inputs / "oceTAUY_mon_mean").glob("*.0000001428.*"):
+        path.unlink()
+    partial = ("STRESS_05DEG_MONTHLY", "--partition", "1992-02", "--allow-partial")
+    own("ecco", "granules", *partial)
+    for _ in range(2):  # the second time it is up to date
+        result = own("ecco", "deliver", "--json", code=1)
+        assert [row["granules"] for row in json.loads(result.stdout)] == [1]
+        named = "left out: ECCO_L4_STRESS_05DEG_MONTHLY_V4R4 1992-02 without oceTAUE, oceTAUN"
+        assert named in result.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOR_ECCO_DELIVER_PARTIAL", "0")
+        result = own("ecco", "deliver", "--json", "--allow-partial")
+    assert [row["granules"] for row in json.loads(result.stdout)] == [2]
+    one, two = sorted((inputs / "SSH_mon_mean").glob("*.data"))
+    two.write_bytes(one.read_bytes())
+    result = own("ecco", "deliver", "--json", code=1)
+    assert json.loads(result.stdout) == []
+    assert "dor-ecco ecco granules ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4 [Stale" in result.stderr
+
+
 def test_a_month_without_granules_fails_with_what_to_do(cli):
     result = cli("ecco", "deliver", "2001-01", code=1)
     assert "none of the partitions that it is made from has been made" in result.stderr
@@ -111,7 +139,19 @@ def test_compare_ends_with_1_and_says_what_differs_and_where(cli, folders):
     words = (str(first), str(one), "--atol", "100", "--ignore-dates")
     bare("ecco", "compare", *words)
     bare("ecco", "compare", str(first), str(folders[1]), code=2)
-    bare("ecco", "compare", str(first), str(one) + "x", code=1)
+    bare("ecco", "compare", str(first), str(one) + "x", code=2)
+
+
+def test_compare_ends_with_2_where_something_could_not_be_compared(cli, folders):
+    one, _ = sorted(folders[1].glob("*.nc"))
+    one.write_bytes(b"no")
+    bare = Bare(cli.project)
+    result = bare("ecco", "compare", *map(str, folders), code=2)
+    assert "1 compared, 0 different, 0 unpaired, 1 not compared" in result.stdout
+    assert f"not compared: {one.name}: " in result.stderr
+    found = json.loads(bare("ecco", "compare", *map(str, folders), "--json", code=2).stdout)
+    assert (found["equal"], list(found["not_compared"])) == (False, [one.name])
+    bare("ecco", "compare", str(folders[0]), str(folders[1] / "none"), code=2)
 
 
 def test_annotate_lists_then_changes_then_has_nothing_to_do(cli, folders):
@@ -121,6 +161,7 @@ def test_annotate_lists_then_changes_then_has_nothing_to_do(cli, folders):
     bare = Bare(cli.project)
     dry = bare("ecco", "annotate", str(folders[0]), "--dry-run").stdout
     assert "author: somebody -> ECCO Consortium" in dry
+    assert "would change, 1 attribute\n" in dry
     rows = json.loads(bare("ecco", "annotate", str(folders[0]), "--json").stdout)
     assert [row["became"] for row in rows] == ["changed", "up to date"]
     rows = json.loads(bare("ecco", "annotate", str(folders[0]), "--json").stdout)
@@ -133,5 +174,9 @@ def test_annotate_goes_on_after_a_file_that_it_refuses(cli, folders):
     assert "NotAGranuleName" in result.stderr
     rows = json.loads(result.stdout)
     assert [row["became"] for row in rows] == ["up to date", "up to date", "failed"]
+    shown = Bare(cli.project)("ecco", "annotate", str(folders[0]), code=1)
+    assert "failed" not in shown.stdout
+    (line,) = [line for line in shown.stderr.splitlines() if line.startswith("failed: ")]
+    assert line.count("other.nc") == 1
     refused = Bare(cli.project)("ecco", "annotate", str(granules(cli)), code=1)
     assert "dor-ecco ecco granules ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4" in refused.stderr

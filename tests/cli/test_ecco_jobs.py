@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from dor_ecco_assets.cli import app
 from dor_ecco_assets.errors import ConfigurationError
+from resources.io_managers import standing_of_inputs
 from tests.cli.production import Cli, cli, make_project  # noqa: F401 - a fixture
+from tests.ecco.production import production
 from tests.support.data import real_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -56,7 +58,53 @@ def test_a_bad_job_file_is_refused_before_anything_runs(cli, tmp_path):  # noqa:
     for command in (("jobs", "run", jobs), ("jobs", "submit", jobs), ("plan", "--jobs", jobs)):
         assert "line 2" in cli("ecco", *command, code=2).stderr
     assert "cannot be read" in cli("ecco", "jobs", "show", str(tmp_path), code=2).stderr
-    assert "FIRST...LAST" in cli("ecco", "gaps", "--partition-range", "1992", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["1992", "1992-01...1992-13", "1992-02...1992-01", "1992-01...1992-02-01", "...1992-01", ""],
+)
+@pytest.mark.parametrize("command", ["granules", "plan", "gaps"])
+def test_a_range_that_is_none_is_refused_by_every_command(cli, command, span):  # noqa: F811
+    told = cli("ecco", command, NATIVE, "--partition-range", span, code=2).stderr
+    assert "expected FIRST...LAST such as 1992-01...1992-12" in told
+
+
+def test_commands_that_fill_gaps_stand_below_the_table_one_a_line(cli):  # noqa: F811
+    told = cli("ecco", "gaps", NATIVE, "--partition-range", "1993-01...1993-12", code=1).stdout
+    assert (
+        f"dor-ecco ecco granules {NATIVE} --partition-range 1993-01...1993-12"
+        "  # when the fields are there" in told.splitlines()
+    )
+
+
+def test_a_misaligned_record_is_told_and_ends_with_code_3(tmp_path):
+    run = Cli(make_project(tmp_path))
+    folder = tmp_path / "data/inputs/V4r4/diags_monthly"
+    for path in [*folder.rglob("*.0000001428.*")]:
+        path.rename(path.with_name(path.name.replace("1428", "1429")))
+    told = run("ecco", "granules", NATIVE, code=3)
+    assert "step 1429 is 1992-03-01T01:00:00, where no month ends" in told.stderr
+    assert "[TimeAlignment]" in told.stderr
+    (row,) = (
+        row
+        for row in json.loads(run("ecco", "granules", NATIVE, "--json", code=3).stdout)
+        if row["became"] == "quarantined"
+    )
+    assert row["code"] == "TimeAlignment"
+    assert "step 1429" in run("ecco", "plan", NATIVE).stderr
+    assert "step 1429" in "".join(
+        row["why"] for row in json.loads(run("ecco", "gaps", NATIVE, "--json", code=1).stdout)
+    )
+    checked = standing_of_inputs(
+        production(tmp_path / "data", tmp_path / "data/inputs").workspace(), f"ecco/{NATIVE}"
+    )
+    assert not checked.passed
+    assert "step 1429" in str(checked.description)
+    run("ecco", "granules", NATIVE, "--partition", "1992-01")  # asked for by name, it is there
+    for path in [*folder.rglob("*.0000001429.*")]:
+        path.unlink()
+    run("ecco", "granules", NATIVE)
 
 
 def test_submitted_jobs_wait_in_the_instance_as_backfills(tmp_path):
@@ -89,6 +137,11 @@ def test_jobs_are_created_by_options_and_read_back(tmp_path):
         "0,native,AVG_MON,[1992-01/1992-03]",
         "0,latlon,AVG_MON,[1992-01/1992-03]",
     ]
+    before = out.read_bytes()
+    result = CliRunner().invoke(app, ["ecco", "jobs", "create", *options])
+    assert isinstance(result.exception, ConfigurationError)
+    assert result.exception.code == "OutputConflict"
+    assert out.read_bytes() == before
     rows = create("--product", "latlon", "--out", str(tmp_path / "each.txt"), "--each")
     assert len(rows) == len({row["file"] for row in rows}) > 20
     assert str(tmp_path / "each_SEA_SURFACE_HEIGHT_AVG_DAY.txt") in {row["file"] for row in rows}

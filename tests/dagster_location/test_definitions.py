@@ -8,6 +8,7 @@ import pytest
 from dor_ecco_assets.definitions import build_definitions
 from dor_ecco_assets.lineage.product import Partitioning
 from dor_ecco_assets.lineage.record import recorded_partitions
+from dor_ecco_assets.products import all_products
 from dor_ecco_assets.settings import Place
 from dor_ecco_assets.storage import Stat, open_storage
 from partitions import partitions_of
@@ -78,7 +79,9 @@ def metadata_of(result, partition: str) -> dict:
 
 def test_every_asset_has_a_group_a_layer_a_kind_and_a_sentence():
     graph = build_definitions().resolve_asset_graph()
-    assert len(list(graph.get_all_asset_keys())) == 12
+    keys = {"/".join(key.path) for key in graph.get_all_asset_keys()}
+    products = all_products()
+    assert keys == {*products, *(key for found in products.values() for key in found.external)}
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.group_name == key.path[0]

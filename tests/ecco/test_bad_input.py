@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import xarray as xr
 import yaml
 
+from dor_ecco_assets.atlas.specification import load_atlas
+from dor_ecco_assets.dor.configuration import load_line
 from dor_ecco_assets.ecco.catalogue import (
     Components,
     Coordinates,
@@ -19,6 +22,7 @@ from dor_ecco_assets.ecco.catalogue import (
     Variable,
     load_catalogue,
 )
+from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
 from dor_ecco_assets.errors import (
     ConfigurationError,
@@ -35,7 +39,7 @@ from dor_ecco_assets.lineage.registry import load_registry
 from dor_ecco_assets.lineage.workspace import Failure, Policy, make_all
 from dor_ecco_assets.mapping.products import Mapping, mapping_products
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
-from dor_ecco_assets.settings import Profile, config_path, load_profile
+from dor_ecco_assets.settings import Profile, config_names, config_path, load_profile
 from dor_ecco_assets.storage.base import sha256_of_file
 from tests.ecco.production import (
     FACTORS,
@@ -396,7 +400,7 @@ def test_two_fields_that_are_absent_are_counted(own):
     for field in ("SSH", "ETAN"):
         for ending in ("data", "meta"):
             model_file(inputs_of(own), field, BAD, ending).unlink()
-    with pytest.raises(InputMissing, match="SSH at step 732.*; 1 more fields are missing too"):
+    with pytest.raises(InputMissing, match="SSH at step 732.*; 1 more field is missing too"):
         own.workspace().make(SSH_NATIVE, BAD)
 
 
@@ -492,6 +496,7 @@ def test_a_partial_granule_says_what_is_missing_and_no_strict_run_takes_it(made,
     with xr.open_dataset(granule_of(own, SSH_LATLON, BAD)) as granule:
         assert set(granule.data_vars) == {"SSH", "SSHNOIBC"}
         assert "SSHIBC" not in granule.attrs["source_files"]
+        assert granule.attrs["missing_variables"] == "SSHIBC"
     assert own.workspace().make(SSH_LATLON, BAD, Policy(allow_partial=True)).skipped
 
     with pytest.raises(InputMissing, match="SSHIBC at step 732") as error:
@@ -507,6 +512,8 @@ def test_a_partial_granule_says_what_is_missing_and_no_strict_run_takes_it(made,
     whole = own.workspace().make(SSH_LATLON, BAD)
     assert "missing_variables" not in whole.record.details
     assert whole.record.sha256 == record_of(made, SSH_LATLON, BAD).sha256
+    with xr.open_dataset(granule_of(own, SSH_LATLON, BAD)) as granule:
+        assert "missing_variables" not in granule.attrs
 
 
 def test_without_one_component_neither_direction_is_made(own):
@@ -597,6 +604,9 @@ class Shipped:
     places: tuple[tuple[tuple[str | int, ...], str, str], ...]
 
 
+#: An atlas by which each set of polygons is loaded.
+_POLYGON_SETS = {"dor": "atlas_v0", "tiny": "tiny", "tiny_full": "sample_v0"}
+
 SHIPPED = [
     Shipped(
         "ecco/release.yaml",
@@ -625,6 +635,38 @@ SHIPPED = [
         (((0,), "frequency", "frequencies"), ((1,), "dimensions", "dimension")),
     ),
     Shipped("ecco/coordinates.yaml", load_catalogue, (((), "latlong", "latlon"),)),
+    Shipped(
+        "ecco/static.yaml",
+        ecco_products,
+        (((), "geometri", "geometry"), (("groupings", 0), "frequency", "frequencies")),
+    ),
+    Shipped("ecco/series.yaml", ecco_products, (((), "word", "words"),)),
+    Shipped("ecco/delivery.yaml", gathered_products, (((), "uri_bas", "uri_base"),)),
+    *(
+        Shipped(
+            f"grids/{name}.yaml",
+            grid_products,
+            (((), "nlats", "nlat"), ((), "horizontals", "horizontal")),
+        )
+        for name in config_names("grids/pop_*")
+    ),
+    *(
+        Shipped(
+            f"atlases/{name}.yaml",
+            partial(load_atlas, name),
+            (((), "forcin", "forcing"), ((), "polygon", "polygons")),
+        )
+        for name in config_names("atlases/*")
+    ),
+    *(
+        Shipped(
+            f"atlases/polygons/{name}.yaml",
+            partial(load_atlas, atlas),
+            (((), "basin", "basins"), (("basins", 0), "coast", "coastal")),
+        )
+        for atlas, name in _POLYGON_SETS.items()
+    ),
+    Shipped("dor.yaml", load_line, (((), "histori", "history"),)),
     Shipped(
         "grids/latlon_0p50deg.yaml",
         grid_products,

@@ -2,27 +2,36 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pytest
 import xarray as xr
 
 from dor_ecco_assets.definitions import build_definitions
+from dor_ecco_assets.ecco import standing as module
+from dor_ecco_assets.ecco.catalogue import load_catalogue
 from dor_ecco_assets.ecco.comparison import open_raw
 from dor_ecco_assets.ecco.metadata_check import covered_time, metadata_problems
 from dor_ecco_assets.ecco.standing import CHECKS, look_at
 from dor_ecco_assets.ecco.verification import verify_granule
 from dor_ecco_assets.lineage.record import write_record
+from dor_ecco_assets.lineage.workspace import Policy
 from resources.production import InputsResource, ProductionResource, StorageResource
 from tests.ecco.production import (
     MONTHS,
     SSH_LATLON,
     SSH_NATIVE,
+    STRESS_NATIVE,
     granule_of,
+    inputs_of,
     made_sample,
+    model_file,
     own_sample,
+    production,
     record_of,
     root_of,
 )
@@ -53,17 +62,87 @@ def spoil(made, key: str, month: str, change) -> None:
     write_record(made.workspace().storage, key, month, record)
 
 
+def edited(path: Path, change) -> np.ndarray:
+    """What a model file holds now, changed by a function of its values."""
+    values = change(np.fromfile(path, ">f4")).astype(">f4")
+    values.tofile(path)
+    return values
+
+
 def problems(made, key: str) -> dict[str, list[str]]:
     found = look_at(made.workspace(), key, 60)
     return {name: [f"{p}: {t}" for p, t in s.problems] for name, s in found.items() if s.problems}
 
 
 @pytest.mark.parametrize("key", [SSH_NATIVE, SSH_LATLON])
-def test_a_sound_production_passes_all(tmp_path_factory, key):
-    found = look_at(made_sample(tmp_path_factory).workspace(), key, 60)
+def test_a_sound_production_passes_all(own, key):
+    found = look_at(own.workspace(), key, 60)
     assert list(found) == list(CHECKS)
     for standing in found.values():
-        assert (standing.published, standing.examined, standing.problems) == (3, 3, [])
+        assert (standing.published, standing.examined, standing.problems) == (2, 2, [])
+
+
+def test_holes_between_published_granules_are_found(own, tmp_path_factory):
+    assert problems(made_sample(tmp_path_factory), SSH_NATIVE) == {
+        "time_contiguous": ["1992-03: and 308 more to 2017-11 are not published"]
+    }
+    shutil.copyfile(
+        root_of(own) / f".records/{SSH_NATIVE}/1992-02.json",
+        root_of(own) / f".records/{SSH_NATIVE}/1992-04.json",
+    )
+    assert "1992-03: is not published" in problems(own, SSH_NATIVE)["time_contiguous"]
+
+
+def test_doubtful_values_are_pointed_out(own):
+    """A constant field, and what lies on land where the field is defined there too."""
+    inputs = inputs_of(own)
+    wet = edited(model_file(inputs, "SSH"), lambda field: np.where(field == 0, 0, 0.25))
+    edited(model_file(inputs, "EXFtaux"), lambda field: np.where(wet == 0, 9999.0, field))
+    for key in (SSH_NATIVE, STRESS_NATIVE):
+        own.workspace().make(key, "1992-01")
+    assert problems(own, SSH_NATIVE) == {
+        "values_plausible": ["1992-01: SSH holds one value everywhere"]
+    }
+    (told,) = problems(own, STRESS_NATIVE)["values_plausible"]
+    assert told.startswith("1992-01: EXFtaux holds up to 9999 N m-2 on land, in one of ")
+    details = record_of(own, STRESS_NATIVE, "1992-01").details
+    assert details["largest_on_land"] == {"EXFtaux": 9999.0}
+    assert details["values_on_land"]["EXFtaux"] > 1
+    found, _ = run(own, [dg.AssetKey(SSH_NATIVE.split("/"))], partition_key="1992-01")
+    warned = found["values_plausible"]
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found["checksum"].severity == dg.AssetCheckSeverity.ERROR
+
+
+@pytest.mark.parametrize("top", [0.3, 0.1])
+def test_values_outside_their_usual_range_are_pointed_out(own, tmp_path, top):
+    overlay = tmp_path / "overlay/ecco"
+    overlay.mkdir(parents=True)
+    shipped = (Path(module.__file__).parents[2] / "configs/ecco/variables.yaml").read_text()
+    start = shipped.index("valid_range", shipped.index("\nSSH:"))
+    (overlay / "variables.yaml").write_text(
+        f"{shipped[:start]}usual_range: [-{top}, {top}]\n  {shipped[start:]}"
+    )
+    told = production(root_of(own), inputs_of(own), configs=overlay.parent)
+    assert told.workspace().state(SSH_NATIVE, "1992-01").standing == "up to date"
+    before = record_of(own, SSH_NATIVE, "1992-01").sha256
+    told.workspace().make(SSH_NATIVE, "1992-01", Policy(force=True))
+    assert record_of(told, SSH_NATIVE, "1992-01").sha256 == before
+    (text,) = problems(told, SSH_NATIVE)["values_plausible"]
+    assert text.startswith("1992-01: SSH lies between -")
+    assert text.endswith(f"m, usually -{top:g} to {top:g}")
+
+
+def test_usual_ranges_are_narrower_than_valid_ones():
+    found = {n: v for n, v in load_catalogue().variables.items() if v.usual_range is not None}
+    assert {name: variable.usual_range for name, variable in found.items()} == {
+        "SIarea": (0, 1),
+        "THETA": (-3, 40),
+        "SALT": (0, 45),
+    }
+    for variable in found.values():
+        assert variable.valid_range[0] <= variable.usual_range[0]
+        assert variable.usual_range[1] <= variable.valid_range[1]
 
 
 def set_nan_tile(file):
@@ -160,15 +239,21 @@ def test_a_granule_is_opened_once_and_again_when_it_changes(own, monkeypatch):
         verification, "open_raw", lambda source: opened.append(str(source)) or original(source)
     )
     assert problems(own, SSH_NATIVE) == {}
-    assert len(opened) == 4  # header and values of two
+    assert len(opened) == 2  # headers alone: the values were read back when they were written
+    for month in ("1992-01", "1992-02"):
+        granule_of(own, SSH_NATIVE, month).touch()
     assert problems(own, SSH_NATIVE) == {}
-    assert len(opened) == 4
+    assert len(opened) == 6  # header and values of two
+    assert problems(own, SSH_NATIVE) == {}
+    assert len(opened) == 6
     spoil(own, SSH_NATIVE, "1992-02", lambda f: f.delncattr("license"))
     assert problems(own, SSH_NATIVE) == {"metadata_complete": ["1992-02: lacks license"]}
-    assert len(opened) == 6
+    assert len(opened) == 8
 
 
 def test_a_look_ends_when_its_time_is_up_and_the_next_goes_on(own):
+    for month in ("1992-01", "1992-02"):
+        granule_of(own, SSH_NATIVE, month).touch()
     ticks = iter([0.0, 0.5, 1.5])
     found = look_at(own.workspace(), SSH_NATIVE, 1.0, clock=lambda: next(ticks, 9.0))
     assert found["metadata_complete"].examined == 1

@@ -99,7 +99,7 @@ def test_attributes_are_compared_and_dates_left_out_only_when_asked(granule, tmp
     assert texts == (
         "added is only in the second",
         "SSH:long_name is only in the first",
-        "SSH:units: m in the first, cm",
+        "SSH:units: m in the first, cm in the second",
     )
 
 

@@ -10,6 +10,7 @@ import yaml
 from dor_ecco_assets.ecco.catalogue import load_catalogue
 from dor_ecco_assets.ecco.products import ecco_products
 from dor_ecco_assets.ecco.times import V4R4_CLOCK
+from dor_ecco_assets.ecco.verification import verify_granule
 from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.grids.mds import write_mds
 from dor_ecco_assets.lineage.product import RunSettings
@@ -214,7 +215,9 @@ def test_strict_cf_leaves_attributes_out_and_changes_the_fingerprint(tmp_path, t
     assert strict.fingerprint != plain.fingerprint
     with netCDF4.Dataset(granule_of(told, SSH_NATIVE, "1992-01")) as file:
         assert "axis" not in file["i"].ncattrs()
+        assert "long_name" not in file["time_bnds"].ncattrs()
         assert file["time"].axis == "T"
+    assert verify_granule(told.workspace().storage, SSH_NATIVE, "1992-01") == []
     configured = Production(
         own.root, own.inputs, str(overlay_of(tmp_path, strict_cf=True)), RunSettings()
     )

@@ -120,6 +120,10 @@ def test_all_is_every_dataset_with_the_slow_ones_first():
     ]
 
 
+def test_one_bad_line_is_one():
+    assert complaint("x,latlon,AVG_MON,all").splitlines()[0] == "job file: 1 bad line"
+
+
 def test_all_bad_lines_are_told_at_once_with_what_may_stand_there():
     message = complaint(
         "\n".join(
@@ -132,16 +136,23 @@ def test_all_bad_lines_are_told_at_once_with_what_may_stand_there():
                 "[0,'latlon','AVG_MON'",
                 "[0,'latlon','AVG_MON']",
                 "[0,'latlon','AVG_MON',[]]",
+                "0,latlon,AVG_MON,0000000732",
+                "0,latlon,AVG_DAY,[1992-01-02T000000]",
+                "0,latlon,AVG_DAY,1992-01-02T00:00:00/1992-01-03T00:00:00",
                 "0,latlon,AVG_MON,2",
             ]
         )
     )
     lines = message.splitlines()
-    assert lines[0] == "job file: 8 bad lines"
-    assert [line.split(",")[0] for line in lines[1:]] == [f"line {n}" for n in range(1, 9)]
+    assert lines[0] == "job file: 11 bad lines"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"line {n}" for n in range(1, 12)]
     for line, words in zip(
         lines[1:],
-        ("'x'", "native, latlon or 1D", "AVG_DAY", "3 items", "@0:12", "no list", "four", "empty"),
+        (
+            *("'x'", "native, latlon or 1D", "AVG_DAY", "3 items", "@0:12", "no list", "four"),
+            *("empty", "did you mean the model step [732]?", "partitions are whole days: "),
+            "partitions are whole days: 1992-01-02/1992-01-03",
+        ),
         strict=True,
     ):
         assert words in line
@@ -185,6 +196,9 @@ def test_jobs_are_chosen_by_stem_number_grid_and_frequency():
         (9, "latlon", ("1992-01",)),
         (0, "latlon", ("1992-01",)),
     ]
+    for grids in ([], ["native", "latlon"]):  # a number is another grouping on each
+        with pytest.raises(ConfigurationError, match="latlon SEA_SURFACE_HEIGHT, 1D GLOBAL_MEAN"):
+            choose_jobs(catalogue, partitionings, groupings=["0"], grids=grids)
     with pytest.raises(ConfigurationError, match="NO_SUCH"):
         choose_jobs(catalogue, partitionings, groupings=["NO_SUCH"])
 

@@ -11,7 +11,6 @@ from dor_ecco_assets.ecco.names import (
     GranuleName,
     doi,
     granule_name,
-    granule_path,
     match_granule_name,
     native_label,
     parse_granule_name,
@@ -76,8 +75,6 @@ def test_every_generated_name_round_trips(stem, grid, frequency, centre, side):
     name = granule_name(stem, grid=grid, frequency=frequency, centre=centre, label=label)
     assert parse_granule_name(str(name)) == name
     assert name.frequency == frequency
-    for layout in ("archive", "tree"):
-        assert parse_granule_name(granule_path(name, layout=layout)) == name
 
 
 def test_a_granule_is_dated_by_the_centre_of_its_period():
@@ -122,15 +119,6 @@ def test_a_dated_granule_needs_its_time_and_a_series_its_token():
         granule_name("SEA_SURFACE_HEIGHT", grid="native", frequency="AVG_MON")
     with pytest.raises(ConfigurationError, match="series have times"):
         granule_name("SBO_CORE_PRODUCTS", grid="1D", frequency="TI")
-
-
-def test_layouts_place_a_granule_by_dataset_or_by_tree():
-    name = parse_granule_name("SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_native_llc0090.nc")
-    assert granule_path(name) == f"ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4/{name}"
-    tree = f"V4r4/native/mon_mean/SEA_SURFACE_HEIGHT/{name}"
-    assert granule_path(name, layout="tree") == tree
-    static = parse_granule_name("GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc")
-    assert granule_path(static, layout="tree") == f"V4r4/native/GRID_GEOMETRY/{static}"
 
 
 def test_short_names_dois_and_titles_follow_the_worked_examples():
@@ -187,4 +175,4 @@ def test_every_grouping_of_the_production_has_names(grid):
                 frequency=code,
                 centre=np.datetime64("2000-02-29T12:00:00"),
             )
-            assert parse_granule_name(granule_path(name)) == name
+            assert parse_granule_name(str(name)) == name

@@ -1,5 +1,7 @@
 """What a production would make and what is missing, on a small sample."""
 
+from pathlib import Path
+
 import pytest
 
 from dor_ecco_assets.ecco.jobs import load_numbered
@@ -22,6 +24,7 @@ from tests.ecco.production import (
     made_sample,
     model_file,
     own_sample,
+    production,
     record_of,
 )
 
@@ -31,8 +34,8 @@ def sample(tmp_path_factory, tmp_path):
     return own_sample(tmp_path_factory, tmp_path)
 
 
-def planned(production, key, partitions=None, levels=None):
-    space = production.workspace()
+def planned(made, key, partitions=None, levels=None):
+    space = made.workspace()
     return plan_product(
         space, key, datasets_by_key(load_numbered(), space.products), partitions, levels=levels
     )
@@ -113,3 +116,39 @@ def test_a_granule_that_was_deleted_is_a_gap_although_its_record_is_there(sample
 def test_spans_join_neighbours_only():
     keys = [f"{n:02d}" for n in range(9)]
     assert spans_of(["07", "01", "02", "04"], keys) == [("01", "02"), ("04", "04"), ("07", "07")]
+
+
+def test_a_record_between_periods_is_a_gap_of_its_own(sample):
+    inputs = inputs_of(sample)
+    for ending in ("data", "meta"):
+        path = model_file(inputs, "SSH", MONTHS[1], ending)
+        path.rename(path.with_name(f"SSH_mon_mean.0000001429.{ending}"))
+    (gap,) = (g for g in find_gaps(sample.workspace(), SSH_NATIVE) if g.kind == "misaligned")
+    assert (gap.span, gap.partitions) == (("", ""), 0)
+    assert "step 1429 is 1992-03-01T01:00:00, where no month ends" in gap.why
+    assert "SSH_mon_mean.0000001429." in gap.why
+    (error,) = sample.workspace().unplaced(SSH_NATIVE)
+    assert error.code == "TimeAlignment"
+    assert Path(error.uri).exists()
+    assert not sample.workspace().unplaced(SSH_LATLON_DAILY)
+
+
+def test_a_snapshot_of_another_hour_is_told(tmp_path):
+    folder = tmp_path / "V4r4/diags_inst/SSH_day_inst"
+    folder.mkdir(parents=True)
+    (folder / "SSH_day_inst.0000000018.data").write_bytes(b"")  # 1992-01-02T06
+    (folder / "SSH_day_inst.0000000036.data").write_bytes(b"")
+    space = production(tmp_path / "root", tmp_path).workspace()
+    key = "ecco/ECCO_L4_SSH_LLC0090GRID_SNAPSHOT_V4R4"
+    assert with_input(space, key) == ["1992-01-03"]
+    (error,) = space.unplaced(key)
+    assert "step 18 is 1992-01-02T06:00:00, expected 00:00 of a day" in error.message
+    assert error.uri.endswith("SSH_day_inst.0000000018.data")
+
+
+def test_a_run_of_another_clock_is_told_step_by_step(tmp_path):
+    folder = tmp_path / "V4r4/diags_monthly/SSH_mon_mean"
+    folder.mkdir(parents=True)
+    (folder / "SSH_mon_mean.0000300000.data").write_bytes(b"")
+    (error,) = production(tmp_path / "root", tmp_path).workspace().unplaced(SSH_NATIVE)
+    assert "outside the run from 1992-01-01T12:00:00" in error.message

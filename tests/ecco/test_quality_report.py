@@ -42,6 +42,7 @@ def member(path: Path, values: np.ndarray, partition: str = "1992-01") -> Member
         str(path),
         lambda: xr.open_dataset(path),
         lambda: closing(path.open("rb")),
+        lambda: pytest.fail("the report opens its members as datasets"),
     )
 
 
@@ -156,6 +157,8 @@ def test_the_page_stands_alone_and_can_be_read_aloud(made):
         assert str(image["src"]).startswith("data:image/png;base64,")
     assert all(header["scope"] in ("col", "row") for header in found.headers)
     assert '<html lang="en">' in text
+    # Shadows that go with what is scrolled to, over those that stay: a narrow screen shows more.
+    assert text.count("no-repeat local") == text.count("no-repeat scroll") == 2
     assert "<title>ECCO granules of February 1992</title>" in text
 
 

@@ -36,7 +36,7 @@ WET_TARGETS = 169_137
 def real(tmp_path_factory):
     """What ``demo --data`` makes of the real files."""
     folder = tmp_path_factory.mktemp("real")
-    allow_partial, partitions = prepare(folder / "inputs", real_data())
+    allow_partial, partitions = prepare(folder / "inputs", real_data(), folder / "configs")
     assert (allow_partial, partitions) == (True, [(REAL_MONTH,)])
     made = production(folder / "root", folder / "inputs")
     space = made.workspace()

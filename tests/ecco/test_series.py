@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dor_ecco_assets.ecco.catalogue import load_catalogue
+from dor_ecco_assets.ecco.planning import find_gaps
 from dor_ecco_assets.ecco.series import Series, load_series, spans
 from dor_ecco_assets.ecco.series_files import read_series
 from dor_ecco_assets.ecco.series_granules import wet_area_mean
@@ -242,11 +243,41 @@ def test_a_month_inside_that_lacks_a_field_needs_allow_partial(own):
     assert details_of(own, SEA_LEVEL)["missing_months"] == ["1992-02", "1992-04...2017-12"]
 
 
-def test_a_last_month_that_lacks_a_field_is_waited_for(own):
-    for path in inputs_of(own).rglob("OBP_mon_mean.0000002172.*"):
-        path.unlink()
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        (["OBP"], "between 1992-01 and 1992-03 .* not all there for 1992-03"),
+        (["OBP", "SSH"], "was made with 1992-03, .* not all there any more"),
+    ],
+)
+def test_a_series_never_gets_shorter_unless_allowed(own, lost, says):
     own.workspace().make(SEA_LEVEL, "")
+    for field in lost:
+        for path in inputs_of(own).rglob(f"{field}_mon_mean.0000002172.*"):
+            path.unlink()
+    for policy in (Policy(), Policy(force=True)):
+        with pytest.raises(InputMissing, match=says) as caught:
+            own.workspace().make(SEA_LEVEL, "", policy)
+        assert caught.value.code == "MissingInput"
+    assert opened(own, SEA_LEVEL).sizes["time"] == 3
+    (gap,) = find_gaps(own.workspace(), SEA_LEVEL)
+    assert gap.kind == "incomplete"
+    assert "1992-03" in gap.why
+    own.workspace().make(SEA_LEVEL, "", Policy(allow_partial=True))
     assert opened(own, SEA_LEVEL).sizes["time"] == 2
+    # What lacks a field stays a gap; what is gone altogether was given up knowingly.
+    assert [gap.kind for gap in find_gaps(own.workspace(), SEA_LEVEL)] == [
+        "incomplete" for _ in lost if len(lost) == 1
+    ]
+
+
+def test_a_first_series_needs_every_period_that_has_any_field(own):
+    for path in inputs_of(own).rglob("OBP_mon_mean.0000000732.*"):
+        path.unlink()
+    with pytest.raises(InputMissing, match="not all there for 1992-01; bring them"):
+        own.workspace().make(SEA_LEVEL, "")
+    (gap,) = find_gaps(own.workspace(), SEA_LEVEL)
+    assert (gap.kind, "1992-01" in gap.why) == ("input missing", True)
 
 
 def test_without_records_or_files_the_products_wait(tmp_path):

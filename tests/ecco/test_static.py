@@ -128,6 +128,7 @@ def test_vertical_distances_and_reference_pressures_follow_from_the_levels(made)
     npt.assert_allclose(distance.sum(), FIELDS["DRF"].sum(), rtol=1e-6)
     npt.assert_allclose(granule["PHrefC"], -GRAVITY_M_S2 * FIELDS["RC"], rtol=1e-6)
     npt.assert_allclose(granule["PHrefF"], -GRAVITY_M_S2 * FIELDS["RF"], rtol=1e-6)
+    assert not np.signbit(granule["PHrefF"]).any()  # 0.0 at the surface, not -0.0
 
 
 def test_mapped_geometry_is_the_native_one_mapped(made):
@@ -296,6 +297,7 @@ def test_an_absent_field_is_named_and_allowed_for_where_asked(own):
         outcome = space.make(key, "", Policy(allow_partial=True))
         assert outcome.record.details["missing_variables"] == [lost]
         assert lost not in opened(own, key)
+        assert opened(own, key).attrs["missing_variables"] == lost
 
 
 def test_a_field_without_its_description_is_named(own):

@@ -11,12 +11,16 @@ from dor_ecco_assets.lineage.product import RunSettings
 from dor_ecco_assets.lineage.workspace import Policy, Workspace, make_all
 from dor_ecco_assets.products import Production
 from dor_ecco_assets.samples.ecco_output import SAMPLE_FIELDS, write_sample_output
+from dor_ecco_assets.samples.ecco_static import sample_metrics, write_sample_mixing
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 from dor_ecco_assets.settings import Place
 
 MONTHS = ("1992-01", "1992-02")
 DAYS = ("1992-01-01", "1992-01-02")
 PARTITIONS = {"none": ("",), "month": MONTHS, "day": DAYS}
+
+#: Whose products are made here; another line's inputs are not those of the ocean model's grid.
+LINES = ("grids", "mapping", "ecco")
 
 
 def make_inputs(
@@ -25,13 +29,21 @@ def make_inputs(
     side: int = 10,
     months: Iterable[str] = MONTHS,
     days: Iterable[str] = DAYS,
+    snapshots: Iterable[str] = (),
     fields: Iterable[str] = SAMPLE_FIELDS,
+    static: bool = False,
 ) -> Path:
+    """Sample model output and its grid; `static` adds what only granules without time need."""
+    grid = sample_grid_fields(side)
+    if static:
+        write_sample_mixing(folder, grid)
+        grid |= sample_metrics(grid)
     write_sample_output(
         folder,
-        sample_grid_fields(side),
+        grid,
         months=[V4R4_CLOCK.step_of(month, "AVG_MON") for month in months],
         days=[V4R4_CLOCK.step_of(day, "AVG_DAY") for day in days],
+        snapshots=[V4R4_CLOCK.step_of(day, "SNAP") for day in snapshots],
         fields=fields,
     )
     (folder / LLC_FOLDER / ORIGIN_FILE).write_text("analytic sample\n")
@@ -62,15 +74,14 @@ def pairs_of(workspace: Workspace) -> list[tuple[str, str]]:
     return [
         (key, partition)
         for key, product in workspace.products.items()
-        for partition in PARTITIONS[product.partitioning.kind]
-        if partition in product.partitioning.keys
-        and _has_input(workspace, key, partition)
+        for partition in PARTITIONS.get(product.partitioning.kind, ())
+        if partition in product.partitioning.keys and _has_input(workspace, key, partition)
     ]
 
 
 def _has_input(workspace: Workspace, key: str, partition: str) -> bool:
     product = workspace.product(key)
-    if product.line not in ("grids", "mapping", "ecco") or "pop" in f"{key} {product.upstream}":
+    if key.startswith("grids/pop_") or product.line not in LINES or product.gathers:
         return False
     keys = product.inputs(workspace.inputs, partition)
     try:

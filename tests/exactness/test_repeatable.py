@@ -12,13 +12,16 @@ import pytest
 
 from dor_ecco_assets.lineage.workspace import Failure, Policy
 from dor_ecco_assets.products import Production
+from dor_ecco_assets.samples.ecco_output import SAMPLE_FIELDS
 from resources.compute import ComputeResource
-from tests.exactness.small import MONTHS, PARTITIONS, make_inputs, production
+from tests.exactness.small import DAYS, MONTHS, PARTITIONS, make_inputs, pairs_of, production
 from tests.support.kill import tree_digest
 from tests.support.s3 import S3Server
 
 IN_PROCESS = ComputeResource(mode="none")
 TWO_WORKERS = ComputeResource(mode="local", workers=2)
+#: What the sample has, and what a series of one dimension is made from.
+FIELDS = (*SAMPLE_FIELDS, "EXFpress")
 #: What in records differs by nature: seconds, memory.
 COSTS = ("run",)
 
@@ -39,7 +42,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_inputs(tmp_path_factory.mktemp("repeatable"))
+    folder = tmp_path_factory.mktemp("repeatable")
+    return make_inputs(folder, fields=FIELDS, snapshots=DAYS[1:], static=True)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +53,15 @@ def once(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> dict[str, st
 
 
 def make(made: Production, compute: ComputeResource, kinds: Iterable[str]) -> None:
-    for key, product in made.workspace().products.items():
-        kind = product.partitioning.kind
-        if kind in kinds:
-            results = list(compute.make_all(made, key, PARTITIONS[kind], Policy()))
-            assert {r.partition for r in results} == set(PARTITIONS[kind])
-            assert not [r.error for r in results if isinstance(r, Failure)]
+    workspace = made.workspace()
+    wanted: dict[str, list[str]] = {}
+    for key, partition in pairs_of(workspace):
+        if workspace.product(key).partitioning.kind in kinds:
+            wanted.setdefault(key, []).append(partition)
+    for key, partitions in wanted.items():
+        results = list(compute.make_all(made, key, partitions, Policy()))
+        assert {r.partition for r in results} == set(partitions)
+        assert not [r.error for r in results if isinstance(r, Failure)]
 
 
 def made_in(
@@ -72,7 +79,8 @@ def granules_of(tree: dict[str, str]) -> int:
 def test_a_run_repeated_from_nothing_gives_the_same_bytes(
     tmp_path: Path, inputs: Path, once: dict[str, str]
 ) -> None:
-    assert granules_of(once) == 16
+    kinds = ("GRID_MONTHLY", "05DEG_DAILY", "SNAPSHOT", "GEOMETRY", "MIX_COEFFS", "TIME_SERIES")
+    assert all(any(kind in name for name in once if name.endswith(".nc")) for kind in kinds)
     assert made_in(tmp_path / "root", inputs, IN_PROCESS, PARTITIONS) == once
 
 
@@ -80,7 +88,7 @@ def test_two_workers_give_the_bytes_of_one(
     tmp_path: Path, inputs: Path, once: dict[str, str]
 ) -> None:
     found = made_in(tmp_path / "root", inputs, TWO_WORKERS, ("none", "month"))
-    assert granules_of(found) == 8
+    assert granules_of(found) >= 8
     assert found.items() <= once.items()
 
 

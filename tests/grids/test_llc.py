@@ -15,7 +15,6 @@ from dor_ecco_assets.grids.llc import (
     OWN_AXIS,
     as_tiles,
     compact_from_tiles,
-    connections,
     corner_points,
     facing_values,
     left_values,
@@ -115,6 +114,14 @@ def test_a_shape_that_is_no_lat_lon_cap_grid_is_refused(function, shape):
 def test_components_of_different_shape_are_refused():
     with pytest.raises(GridMismatch, match="must be equal"):
         right_edge_values(np.zeros((13, 4, 4)), np.zeros((2, 13, 4, 4)))
+
+
+def connections():
+    """Every directed connection of the 13 tiles."""
+    for tile, sides in enumerate(CONNECTIONS):
+        for side, neighbour in sides.items():
+            if neighbour is not None:
+                yield tile, side, neighbour
 
 
 def test_there_are_48_connections_and_each_has_its_way_back():

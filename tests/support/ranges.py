@@ -115,10 +115,11 @@ class RangeServer:
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         sent = (data[: len(data) // 2] if cut else data) if body else b""
+        # Before the client has it and looks whether it was asked for.
+        self.requests.append(Request(path, asked, status, len(sent)))
         request.wfile.write(sent)
         request.wfile.flush()
         request.close_connection = cut
-        self.requests.append(Request(path, asked, status, len(sent)))
 
     def _reply(self, path: str, asked: str, login: str) -> tuple[int, dict[str, str], bytes]:
         told = self.replies.get(path)

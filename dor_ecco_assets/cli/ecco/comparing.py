@@ -24,20 +24,31 @@ def compare(
 ) -> None:
     """Tell what differs between two granules or folders: structure, attributes, values.
 
-    Ends with 0 if nothing does and with 1 if something does.
+    Ends with 0 if nothing does, with 1 if something does and with 2 if something could not be
+    compared.
     """
-    from dor_ecco_assets.ecco.comparison import Tolerance
+    from dor_ecco_assets.ecco.comparison import Comparison, Tolerance
     from dor_ecco_assets.ecco.comparison import compare as compare_files
+    from dor_ecco_assets.errors import DorEccoError
 
-    pairs, only = _pairs(first, second)
-    found = {
-        name: compare_files(a, b, Tolerance(rtol, atol), ignore_dates=ignore_dates)
-        for name, a, b in tracked(pairs, "comparing")
-    }
-    equal = not only and all(each.equal for each in found.values())
+    found: dict[str, Comparison] = {}
+    unread: dict[str, str] = {}
+    try:
+        pairs, only = _pairs(first, second)
+    except DorEccoError as error:
+        say(f"error: {error.message} [{error.code}]")
+        raise typer.Exit(2) from error
+    for name, a, b in tracked(pairs, "comparing"):
+        try:
+            found[name] = compare_files(a, b, Tolerance(rtol, atol), ignore_dates=ignore_dates)
+        except DorEccoError as error:
+            unread[name] = error.message
+            say(f"not compared: {name}: {error.message} [{error.code}]")
+    equal = not only and not unread and all(each.equal for each in found.values())
     if as_json:
         files = {name: each.as_json() for name, each in found.items()}
-        print(json.dumps({"equal": equal, "only_in": only, "files": files}, indent=1))
+        told = {"equal": equal, "only_in": only, "files": files, "not_compared": unread}
+        print(json.dumps(told, indent=1))
     else:
         for side, names in only.items():
             for name in names:
@@ -48,9 +59,10 @@ def compare(
         different = sum(not each.equal for each in found.values())
         print(
             f"{len(found)} compared, {different} different, {sum(map(len, only.values()))} unpaired"
+            + (f", {len(unread)} not compared" if unread else "")
         )
     if not equal:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if unread else 1)
 
 
 def _pairs(first: Path, second: Path) -> tuple[list[tuple[str, Path, Path]], dict[str, list[str]]]:
@@ -133,7 +145,8 @@ def annotate(
             changes = annotate_file(path, catalogue, settings, strip=strip, dry_run=dry_run)
         except DorEccoError as error:
             failed += 1
-            say(f"failed: {path}: {error.message} [{error.code}]")
+            place = "" if path.name in error.message else f"{path}: "
+            say(f"failed: {place}{error.message} [{error.code}]")
             rows.append({"file": str(path), "became": "failed", "changes": [error.message]})
             continue
         became = "up to date" if not changes else "would change" if dry_run else "changed"
@@ -142,7 +155,10 @@ def annotate(
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
-            print(f"{row['file']}: {row['became']}, {len(row['changes'])} attributes")
+            if row["became"] == "failed":
+                continue  # said above
+            number = len(row["changes"])
+            print(f"{row['file']}: {row['became']}, {number} attribute{'' if number == 1 else 's'}")
             for text in row["changes"] if dry_run else ():
                 print(f"  {text}")
     if failed:

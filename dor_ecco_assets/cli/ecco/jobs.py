@@ -137,7 +137,10 @@ def submit_jobs(
 def create_jobs(
     grouping: Annotated[
         list[str] | None,
-        typer.Option(help="Stem or number of a grouping, repeatable; all by default."),
+        typer.Option(
+            help="Stem of a grouping, or its number on the one --product; repeatable, all by "
+            "default."
+        ),
     ] = None,
     product: Annotated[
         list[str] | None, typer.Option(help="native, latlon or 1D, repeatable; all by default.")
@@ -158,6 +161,7 @@ def create_jobs(
 ) -> None:
     """Write a job file of the datasets that the options choose."""
     from dor_ecco_assets.ecco.jobs import choose_jobs, load_numbered, stems_on
+    from dor_ecco_assets.errors import ConfigurationError
     from dor_ecco_assets.products import all_products
 
     overlay = None if configs is None else str(configs)
@@ -176,6 +180,12 @@ def create_jobs(
         stem = stems_on(catalogue, job.grid)[job.grouping]
         name = out.with_name(f"{out.stem}_{stem}_{job.frequency}{out.suffix}") if each else out
         files.setdefault(name, []).append(job)
+    there = [str(name) for name in files if name.exists()]
+    if there:
+        raise ConfigurationError(
+            f"{', '.join(there)} is there already; name another by --out, or remove it",
+            code="OutputConflict",
+        )
     for name, chosen in files.items():
         _write_jobs(name, chosen, catalogue)
     show(

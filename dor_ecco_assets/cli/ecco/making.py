@@ -17,17 +17,20 @@ from dor_ecco_assets.cli.common import (
     show,
     tracked,
 )
-from dor_ecco_assets.settings import STRICT_CF
 
 if TYPE_CHECKING:
     from dor_ecco_assets.cli.running import Tally
     from dor_ecco_assets.lineage.workspace import Workspace
 
+#: Steps of no partition that are told one by one.
+MOST_UNPLACED = 5
+
 ForceOption = Annotated[bool, typer.Option(help="Make again what is up to date.")]
 StrictOption = Annotated[
     bool,
     typer.Option(
-        help=f"Leave out attributes that CF checkers refuse; {STRICT_CF}=1 tells every command."
+        help="Leave out attributes that CF checkers refuse; "
+        "DOR_ECCO_STRICT_CF=1 tells every command."
     ),
 ]
 VerifyOption = Annotated[
@@ -104,6 +107,7 @@ def granules(
     from dor_ecco_assets.cli.running import report_failures, run_all
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.products import Production
+    from dor_ecco_assets.settings import STRICT_CF
 
     if strict_cf:
         os.environ[STRICT_CF] = "1"  # the run is told by its environment, as it is of its date
@@ -114,6 +118,8 @@ def granules(
     chosen = _partitions(workspace, keys, partition or [], partition_range)
     wanted = {key: [n for n in names if n] for key, names in chosen.items() if names}
     tally = run_all(places, wanted, policy=policy, workers=workers)
+    if not partition and partition_range is None:
+        tally.failures += [row for key in keys for row in unplaced_rows(workspace, key)]
     if not (tally.made or tally.skipped or tally.failures):
         say(f"no input has arrived in {places.inputs.root}; name its folder by --data DIR")
     rows = rows_of(tally, with_failures=as_json)
@@ -149,6 +155,26 @@ def verify(
     show(rows, as_json=as_json, title="Granules")
     if any(row["found"] != "good" for row in rows):
         raise typer.Exit(1)
+
+
+def unplaced_rows(workspace: "Workspace", key: str) -> list[dict[str, Any]]:
+    """Inputs that belong to no partition of a dataset, as failures; the first ones one by one."""
+    errors = workspace.unplaced(key)
+    rows = [
+        {
+            "product": key,
+            "partition": "",
+            "code": error.code,
+            "message": error.message,
+            "quarantined": True,
+            "uri": error.uri,
+        }
+        for error in errors[:MOST_UNPLACED]
+    ]
+    if len(errors) > MOST_UNPLACED:
+        text = f"{len(errors) - MOST_UNPLACED} more steps belong to no partition, up to"
+        rows.append({**rows[-1], "message": f"{text} {errors[-1].uri}", "uri": errors[-1].uri})
+    return rows
 
 
 def rows_of(tally: "Tally", *, with_failures: bool) -> list[dict[str, Any]]:
@@ -222,20 +248,47 @@ def _partitions(
     wanted: dict[str, list[str]] = {
         key: [name for name in named if name in every] for key, every in known.items()
     }
-    first, _, last = (partition_range or "").partition("...")
+    first, last = parse_range(partition_range) if partition_range is not None else ("", "")
     for key, every in known.items():
         if first and first in every and last in every:
             wanted[key] += every[every.index(first) : every.index(last) + 1]
     fitting = {name for names in wanted.values() for name in names}
     unfitting = [name for name in (*named, first, last) if name and name not in fitting]
-    if unfitting or (partition_range is not None and not last):
+    if unfitting:
         spans = sorted({f"{every[0]} to {every[-1]}" for every in known.values() if every[0]})
         raise ConfigurationError(
-            f"no chosen dataset has {', '.join(unfitting) or partition_range}; they have "
+            f"no chosen dataset has {', '.join(unfitting)}; they have "
             f"{' and '.join(spans) or 'none, name no partition'}; a range reads FIRST...LAST",
             code="UnknownPartition",
         )
     return wanted
+
+
+def parse_range(text: str) -> tuple[str, str]:
+    """First and last of a range of months, or of days, that reads FIRST...LAST.
+
+    Raises
+    ------
+    ConfigurationError
+        Code ``UnknownPartition``, if the two are no dates, of unlike length or the wrong way round.
+    """
+    from datetime import date
+
+    from dor_ecco_assets.errors import ConfigurationError
+
+    first, dots, last = text.partition("...")
+    try:
+        for name in (first, last):
+            date.fromisoformat(f"{name}-01" if len(name) == len("YYYY-MM") else name)
+    except ValueError:
+        dots = ""
+    if not dots or len(first) != len(last) or first > last:
+        raise ConfigurationError(
+            f"--partition-range {text!r} is no range of months or days; expected FIRST...LAST such "
+            "as 1992-01...1992-12",
+            code="UnknownPartition",
+        )
+    return first, last
 
 
 def _make_unpartitioned(

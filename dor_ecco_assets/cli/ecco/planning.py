@@ -13,10 +13,11 @@ from dor_ecco_assets.cli.common import (
     ProjectOption,
     RootOption,
     Where,
+    say,
     show,
     tracked,
 )
-from dor_ecco_assets.cli.ecco.making import choose_datasets
+from dor_ecco_assets.cli.ecco.making import choose_datasets, parse_range, unplaced_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,9 @@ def plan(
         for key, partitions in tracked(list(wanted.items()), "planning")
     ]
     show([*rows, *([] if as_json else [_total(rows)])], as_json=as_json, title="Plan")
+    for key in wanted:
+        for row in unplaced_rows(workspace, key):
+            say(f"{key.removeprefix('ecco/')}: {row['message']} [{row['code']}]")
 
 
 def gaps(
@@ -101,7 +105,13 @@ def gaps(
                     "fill": gap.fill,
                 }
             )
-    show(rows, as_json=as_json, title="Gaps")
+    if as_json:
+        show(rows, as_json=True)
+    else:
+        told = [{name: row[name] for name in row if name != "fill"} for row in rows]
+        show(told, as_json=False, title="Gaps")
+        for fill in dict.fromkeys(row["fill"] for row in rows):
+            print(fill)
     if rows:
         raise typer.Exit(1)
 
@@ -111,17 +121,9 @@ def _in_range(workspace: "Workspace", key: str, partition_range: str | None) -> 
 
     A month stands for its days, so that one range serves monthly and daily datasets.
     """
-    from dor_ecco_assets.errors import ConfigurationError
-
     if partition_range is None:
         return None
-    first, dots, last = partition_range.partition("...")
-    if not (first and dots and last and first <= last):
-        raise ConfigurationError(
-            f"--partition-range {partition_range!r}; expected FIRST...LAST such as "
-            "1992-01...1992-12",
-            code="UnknownPartition",
-        )
+    first, last = parse_range(partition_range)
     keys: Sequence[str] = workspace.product(key).partitioning.keys
     return [name for name in keys if not name or _inside(name, first, last)]
 

@@ -1,0 +1,1 @@
+"""Line: POP cases to research files, analysis stores, map fields and curves."""
