@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tests.support.s3 import S3Server
 
@@ -31,15 +32,28 @@ def clean_environment() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def restored_environment(clean_environment: None) -> Iterator[None]:
-    """Undo what a test, or the code it calls, set in the environment."""
+@contextmanager
+def _restored() -> Generator[None]:
     before = dict(os.environ)
     yield
     # pytest itself keeps PYTEST_CURRENT_TEST up to date between tests.
     for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
     os.environ.update({n: v for n, v in before.items() if n != "PYTEST_CURRENT_TEST"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restored_after_module(clean_environment: None) -> Iterator[None]:
+    """Undo what the fixtures of a module, or the code they call, set in the environment."""
+    with _restored():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def restored_environment(restored_after_module: None) -> Iterator[None]:
+    """Undo what a test, or the code it calls, set in the environment."""
+    with _restored():
+        yield
 
 
 @pytest.fixture(scope="session")
