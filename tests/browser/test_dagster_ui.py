@@ -118,14 +118,10 @@ def test_the_graph_shows_every_line_and_its_assets(ui, page):
     page.goto(f"{ui.url}/asset-groups")
     for line in lines:
         page.locator("foreignObject").get_by_text(line, exact=True).first.wait_for()
-    page.mouse.click(900, 750, button="right")
-    page.locator("text=Expand all groups >> visible=true").click()
-    page.wait_for_url("**expanded=**")
-    for name in ("model_output", "llc90", "ECCO_L4_SSH_05DEG_MONTHLY_V4R4"):
-        page.locator("foreignObject").get_by_text(name, exact=True).first.wait_for()
 
     page.goto(f"{ui.url}/assets/{SSH}?view=lineage&lineageScope=upstream")
-    page.locator("foreignObject").get_by_text("latlon_0p50deg", exact=True).first.wait_for()
+    for name in ("model_output", "llc90", "latlon_0p50deg", "ECCO_L4_SSH_05DEG_MONTHLY_V4R4"):
+        page.locator("foreignObject").get_by_text(name, exact=True).first.wait_for()
     page.locator("foreignObject").get_by_text("Loading").first.wait_for(state="hidden")
     page.wait_for_timeout(2000)  # the graph moves in
     save_picture("graph", page.screenshot())
@@ -172,7 +168,7 @@ def test_a_broken_month_fails_alone_is_explained_and_alone_is_made_when_mended(u
     assert found["uri"] == str(broken)
     assert "1000 bytes, expected 46800" in found["reason"]
 
-    page.goto(f"{ui.url}/assets/{NATIVE}?view=checks")
+    page.goto(f"{ui.url}/assets/{NATIVE}?view=checks&checkDetail=inputs_usable")
     page.get_by_text("Failed", exact=True).first.wait_for()
     page.get_by_text("1000 bytes, expected 46800").first.wait_for()
     page.goto(f"{ui.url}/assets/{NATIVE}?view=partitions&partition=1992-05")

@@ -144,8 +144,8 @@ class WebUi:
             "assetChecksOrError {...on AssetChecks {checks {name executionForLatestMaterialization"
             f" {{status evaluation {{success description metadataEntries {{{_ENTRY}}}}}}}}}}}}}"
         )
-        (found,) = self.asset(key, fields)["assetChecksOrError"]["checks"]
-        assert found["name"] == "inputs_usable"
+        checks = self.asset(key, fields)["assetChecksOrError"]["checks"]
+        (found,) = (check for check in checks if check["name"] == "inputs_usable")
         execution = found["executionForLatestMaterialization"]
         if execution is None or execution["evaluation"] is None:
             return None
