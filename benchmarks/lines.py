@@ -93,8 +93,8 @@ def _granules(setting: Setting, scratch: Path) -> list[Row]:
     return granule_rows.rows(scratch, quick=setting.quick)
 
 
-def _whole_granules(_setting: Setting, scratch: Path) -> list[Row]:
-    return production_rows.granule_rows(scratch)
+def _whole_granules(setting: Setting, scratch: Path) -> list[Row]:
+    return production_rows.granule_rows(scratch, quick=setting.quick)
 
 
 def _workers(setting: Setting, scratch: Path) -> list[Row]:

@@ -45,7 +45,9 @@ class ComputeResource(dg.ConfigurableResource[Any]):
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """End the worker processes, unless they are kept for the next run."""
         crew = None if context.run is None else _CREWS.pop(context.run.run_id, None)
-        if crew is not None and crew is not _KEEPER.crew:
+        if crew is not None and crew is _KEEPER.crew:
+            crew.forget()
+        elif crew is not None:
             crew.close()
 
     def has_taken(self, job: Job) -> bool:
@@ -208,6 +210,11 @@ class Crew:
         futures = [self._taken.pop(job) for job in jobs]
         for _, result in as_completed(futures, with_results=True):
             yield result
+
+    def forget(self) -> None:
+        """Drop the jobs that nobody asked for, whose outcomes another run must not be given."""
+        self._client.cancel(list(self._taken.values()))
+        self._taken.clear()
 
     def close(self) -> None:
         """End the worker processes, and with them what nobody waits for."""

@@ -103,6 +103,7 @@ class _Failures:
     errors: dict[ModelMonth, DorEccoError] = field(default_factory=dict[ModelMonth, DorEccoError])
 
     def raise_any(self, case: str, selected: SelectedMonths, folder: Path) -> None:
+        """Raise one error for all missing and refused months; none where all is well."""
         missing = selected.missing_error(case, folder) if selected.missing else None
         if not self.errors:
             if missing is not None:

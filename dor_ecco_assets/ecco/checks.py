@@ -3,6 +3,8 @@
 Bodies only ask and report; what is wrong with a granule is decided in `standing`.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from dor_ecco_assets.ecco.gathered import gathered_products
@@ -42,7 +44,9 @@ def dataset_checks(product: Product) -> dg.AssetChecksDefinition:
         ],
         can_subset=True,
     )
-    def checks(context: dg.AssetCheckExecutionContext, production: ProductionResource):
+    def checks(
+        context: dg.AssetCheckExecutionContext, production: ProductionResource
+    ) -> Iterator[dg.AssetCheckResult]:
         workspace = production.production().workspace()
         asked = {key.name for key in context.selected_asset_check_keys}
         if CHECK in asked:

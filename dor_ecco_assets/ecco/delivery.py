@@ -73,7 +73,9 @@ def make_delivery(catalogue: Catalogue, settings: DeliverySettings, task: Task) 
     -------
     Content
         A folder. Its bytes depend on the granules and the configuration alone; the submission
-        time is the production's date, never that of the clock.
+        time is the production's date, never that of the clock. Granules without a DOI (another
+        target grid, the pressure series) belong to no collection of the archive: they are in the
+        manifest, but no notification announces them.
 
     Raises
     ------
@@ -110,6 +112,8 @@ def make_delivery(catalogue: Catalogue, settings: DeliverySettings, task: Task) 
         for row in rows:
             checksum = _md5_line(row)
             (folder / "md5" / f"{row['name']}.md5").write_text(checksum)
+            if not row["doi"]:
+                continue
             told = notification(row, task.partition, version, submitted, settings)
             path = folder / "notifications" / f"{Path(row['name']).stem}.json"
             path.write_text(json.dumps(told, indent=1) + "\n")
@@ -119,6 +123,9 @@ def make_delivery(catalogue: Catalogue, settings: DeliverySettings, task: Task) 
         "datasets": len({row["dataset"] for row in rows}),
         "delivered_bytes": sum(row["bytes"] for row in rows),
     }
+    unannounced = [row["name"] for row in rows if not row["doi"]]
+    if unannounced:
+        details["without_notification"] = unannounced
     if left_out:
         details["left_out_as_incomplete"] = left_out
     if settings.uri_base is None:

@@ -31,3 +31,23 @@ def test_no_worker_outlives_its_command(tmp_path):
     crew("ecco", "granules", "SSH", "--workers", "2")
     left = [c for c in psutil.Process().children(recursive=True) if c.pid not in before]
     assert not [child.cmdline() for child in left if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_another_run_is_not_given_what_nobody_asked_for(tmp_path):
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import Production
+    from dor_ecco_assets.settings import find_places
+    from resources.compute import Crew, Job
+
+    project = make_project(tmp_path, months=(732,), days=())
+    crew = Crew(Production.at(find_places(project=project)), 1)
+    try:
+        job = Job("ecco/ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4", "1992-01", Policy())
+        crew.take([job])
+        assert crew.has(job)
+        crew.forget()
+        assert not crew.has(job)
+        (outcome,) = crew.made([job])
+        assert outcome.record.uri.endswith(".nc")
+    finally:
+        crew.close()

@@ -6,9 +6,17 @@ import xarray as xr
 import yaml
 
 from dor_ecco_assets.ecco.catalogue import load_catalogue
+from dor_ecco_assets.ecco.gathered import DELIVERY
 from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.settings import config_path
-from tests.ecco.production import SSH_LATLON, STRESS_LATLON, granule_of, own_sample
+from tests.ecco.production import (
+    SSH_LATLON,
+    SSH_NATIVE,
+    STRESS_LATLON,
+    granule_of,
+    own_sample,
+    root_of,
+)
 
 
 def overlay(folder, name: str, grid: dict, **mapping):
@@ -39,6 +47,24 @@ def test_granules_on_a_one_degree_grid_say_so_everywhere(tmp_path_factory, tmp_p
     space = made.workspace()
     assert space.state("grids/latlon_1p00deg", "").standing == "up to date"
     assert space.state("grids/latlon_0p50deg", "").standing == "up to date"
+
+
+def test_no_archive_is_told_of_a_granule_that_is_of_no_collection_of_its(
+    tmp_path_factory, tmp_path
+):
+    configs = overlay(tmp_path / "configs", "latlon_1p00deg", {"resolution_degrees": 1.0})
+    made = own_sample(tmp_path_factory, tmp_path, configs=configs)
+    space = made.workspace()
+    for key in (SSH_LATLON, SSH_NATIVE):
+        space.make(key, "1992-01")
+    details = space.make(DELIVERY, "1992-01").record.details
+    folder = root_of(made) / DELIVERY / "1992-01"
+    ours = "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_1p00deg.nc"
+    assert details["without_notification"] == [ours]
+    assert ours in (folder / "manifest.csv").read_text()
+    assert (folder / "md5" / f"{ours}.md5").exists()
+    (told,) = (folder / "notifications").iterdir()
+    assert "native" in told.name
 
 
 def test_a_regional_grid_across_the_date_line_is_a_target_too(tmp_path_factory, tmp_path):
