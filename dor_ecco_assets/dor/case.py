@@ -26,6 +26,7 @@ from dor_ecco_assets.atlas.calendar import days_since_epoch, elapsed_days, model
 from dor_ecco_assets.dor.case_stores import STORES, MonthPlanes, StoreContent
 from dor_ecco_assets.dor.configuration import CASE_CODE_VERSION
 from dor_ecco_assets.dor.history import SelectedMonths, month_label, select_months
+from dor_ecco_assets.dor.history_source import HistorySource, history_source
 from dor_ecco_assets.dor.month import MonthDone, MonthSetup, make_month
 from dor_ecco_assets.dor.research import PlaneBuffers, Templates, research_name
 from dor_ecco_assets.dor.series import CaseSeries, case_series
@@ -54,7 +55,7 @@ class CaseFolders:
 
     Parameters
     ----------
-    history : Path
+    history : Path or HistorySource
         Its history files, ``ROOT/{case}/ocn/hist``.
     research : Path
         Gets research files at `research_name`.
@@ -65,7 +66,7 @@ class CaseFolders:
         Scratch that outlives a run; may be removed when the case is done.
     """
 
-    history: Path
+    history: Path | HistorySource
     research: Path
     stores: Path
     checkpoint: Path
@@ -102,7 +103,7 @@ class _Failures:
 
     errors: dict[ModelMonth, DorEccoError] = field(default_factory=dict[ModelMonth, DorEccoError])
 
-    def raise_any(self, case: str, selected: SelectedMonths, folder: Path) -> None:
+    def raise_any(self, case: str, selected: SelectedMonths, folder: object) -> None:
         """Raise one error for all missing and refused months; none where all is well."""
         missing = selected.missing_error(case, folder) if selected.missing else None
         if not self.errors:
@@ -161,24 +162,27 @@ def process_case(
     """
     case = setup.case
     with _alone(folders.checkpoint, case.name), _disk():
-        selected = select_months(folders.history, case)
+        history = history_source(folders.history)
+        selected = select_months(history, case)
         if setup.sea_level is not None and setup.compat == "reference":
             log.info("%s: SSH of the series is taken one month early, as asked for", case.name)
         run = _Run(setup, folders)
         run.sweep()
         failures = _Failures()
         with ThreadPoolExecutor(threads, "deflate") as pool:
-            for month, source in selected.present.items():
-                kept = run.is_kept(month, source)
+            for month, name in selected.present.items():
+                identity = history.identity(name)
+                kept = run.is_kept(month, identity)
                 if not kept:
                     try:
-                        run.make(month, source, pool, threads)
+                        with history.opened(name) as source:
+                            run.make(month, source, identity, pool, threads)
                     except (InputUnusable, GridMismatch, InputMissing) as error:
                         failures.errors[month] = error
                         continue
                 if told is not None:
                     told(month, kept)
-        failures.raise_any(case.name, selected, folders.history)
+        failures.raise_any(case.name, selected, history)
         return run.finish()
 
 
@@ -204,8 +208,8 @@ def _disk() -> Generator[None]:
         if error.errno not in _REFUSALS:
             raise
         raise StorageRefused(
-            f"{error.filename or 'the disk'} refuses the write ({error.strerror}); what is done is "
-            "kept, mend it and run again",
+            f"{error.filename or 'the disk'}: {error.strerror}; what is done is kept, mend it and "
+            "run again",
             code="DiskRefused",
         ) from error
 
@@ -226,7 +230,7 @@ class _Run:
     def _digest(self) -> str:
         """Digest of all that a month's bytes depend on beside its history file."""
         setup = self._setup
-        sea_level = None if setup.sea_level is None else _identity(setup.sea_level.path)
+        sea_level = None if setup.sea_level is None else _checksum(setup.sea_level.path)
         points = hashlib.sha256()
         for values in setup.grid.points.values():
             points.update(values.tobytes())
@@ -260,14 +264,14 @@ class _Run:
     def _record(self, month: ModelMonth) -> Path:
         return self._months / f"{month_label(month)}.json"
 
-    def is_kept(self, month: ModelMonth, source: Path) -> bool:
-        """Whether a month is there, whole, and made from this file in this way."""
+    def is_kept(self, month: ModelMonth, identity: list[int | str]) -> bool:
+        """Whether a month is there, whole, and made from this very file in this way."""
         record = self._record(month)
         try:
             found = json.loads(record.read_text())
         except (OSError, ValueError):
             return False
-        expected = {"made_with": self._made_with, "source": _identity(source)}
+        expected = {"made_with": self._made_with, "source": identity}
         if {key: found.get(key) for key in expected} != expected:
             return False
         for key, file in (("research", self._research(month)), ("planes", self._planes(month))):
@@ -277,12 +281,18 @@ class _Run:
         self._kept += 1
         return True
 
-    def make(self, month: ModelMonth, source: Path, pool: ThreadPoolExecutor, threads: int) -> None:
+    def make(
+        self,
+        month: ModelMonth,
+        source: Path,
+        identity: list[int | str],
+        pool: ThreadPoolExecutor,
+        threads: int,
+    ) -> None:
         """Make one month; its record goes first and comes last."""
         self._record(month).unlink(missing_ok=True)
         if self._buffers is None:
             self._buffers = PlaneBuffers(threads)
-        identity = _identity(source)
         try:
             done = make_month(
                 source,
@@ -372,11 +382,6 @@ def _replace_folder(part: Path, path: Path) -> None:
     part.replace(path)
     if old.exists():
         shutil.rmtree(old)
-
-
-def _identity(file: Path) -> list[int]:
-    found = file.stat()
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _checksum(file: Path) -> list[int]:

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dor_ecco_assets.errors import GridMismatch
+from dor_ecco_assets.grids.llc_geometry import xyz_from_lonlat
 
 __all__ = ["CaseGrid", "case_grid", "grid_digest"]
 
@@ -45,6 +46,11 @@ class CaseGrid:
     def wet(self) -> NDArray[np.bool_]:
         """Cells whose top level holds water."""
         return self.kmt > 0
+
+    @cached_property
+    def directions(self) -> Doubles:
+        """Unit vectors of the T points, shape (3, nlat, nlon)."""
+        return xyz_from_lonlat(self.points["TLONG"], self.points["TLAT"])
 
     @cached_property
     def digest(self) -> str:

@@ -46,7 +46,7 @@ def _matches_control(configs: str | None) -> dg.AssetChecksDefinition:
         sentences = told[:MOST_NAMED]
         sentences += [f"and {len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
         sentences += [f"{left} not compared yet: execute this check again"] if left else []
-        sentences += [] if found else ["no case, or no control run beside the history files"]
+        sentences += [] if found else ["no case, or no control run on disk beside the history"]
         shown = next((each for each in [*bad, *looked] if each.results), None)
         metadata: dict[str, dg.MetadataValue | int] = {
             "compared_cases": len(looked),
@@ -55,6 +55,11 @@ def _matches_control(configs: str | None) -> dg.AssetChecksDefinition:
         }
         if shown is not None:
             picture = f"RMSE of {shown.partition} by month\n\n![RMSE]({plot(shown.results)})"
+            for result in [each for each in shown.results if each.surface][:MOST_NAMED]:
+                picture += (
+                    f"\n\n{result.variable}, last month's difference at the surface\n\n"
+                    f"![{result.variable}](data:image/png;base64,{result.surface})"
+                )
             metadata["plot"] = dg.MetadataValue.md(picture)
         return dg.AssetCheckResult(
             passed=not bad,

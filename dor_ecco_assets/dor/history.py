@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dor_ecco_assets.atlas.calendar import model_months
 from dor_ecco_assets.atlas.cases import Case
+from dor_ecco_assets.dor.history_source import HistorySource, history_source
 from dor_ecco_assets.errors import InputMissing, InputUnusable
 
 __all__ = [
@@ -68,15 +69,15 @@ class SelectedMonths:
 
     Parameters
     ----------
-    present : dict of (model year, month) to Path
-        In the order of time.
+    present : dict of (model year, month) to str
+        File names, in the order of time.
     missing : tuple of (model year, month)
     """
 
-    present: dict[ModelMonth, Path]
+    present: dict[ModelMonth, str]
     missing: tuple[ModelMonth, ...]
 
-    def missing_error(self, case: str, folder: Path) -> InputMissing:
+    def missing_error(self, case: str, folder: object) -> InputMissing:
         """What to raise for the months that are not there."""
         names = ", ".join(map(month_label, self.missing))
         return InputMissing(
@@ -86,12 +87,12 @@ class SelectedMonths:
         )
 
 
-def select_months(folder: Path, case: Case) -> SelectedMonths:
+def select_months(place: Path | HistorySource, case: Case) -> SelectedMonths:
     """Find the monthly history files of a case among all else its folder holds.
 
     Parameters
     ----------
-    folder : Path
+    place : Path or HistorySource
         ``ROOT/{case}/ocn/hist``. Daily and once-only streams and other runs are passed over.
     case : Case
 
@@ -107,37 +108,11 @@ def select_months(folder: Path, case: Case) -> SelectedMonths:
         ``DuplicateMonth`` or ``MonthOutOfRange``, naming the files.
     """
     expected = dict.fromkeys(model_months(case.injection_month, case.months))
-    if not folder.is_dir():
-        raise InputMissing(
-            f"{case.name}: there is no folder {folder}; bring the history files of this case",
-            code="HistoryMissing",
-        )
-    # What stands between month and ending: nothing in a history file; `-DD` is a daily stream,
-    # anything else a copy that some program made.
-    name = re.compile(
-        rf"{re.escape(case.name)}\.pop\.h\.(\d{{4}})-(\d{{2}})(?P<more>(?!-\d).*?){_ENDINGS}\Z"
-    )
-    present: dict[ModelMonth, Path] = {}
-    copies: list[str] = []
-    for file in sorted(folder.iterdir()):
-        parts = name.match(file.name)
-        if parts is None:
-            continue
-        month = (int(parts[1]), int(parts[2]))
-        if parts["more"] or not file.name.endswith(".nc"):
-            copies.append(file.name)
-        else:
-            present[month] = file
-    if copies:
-        raise InputUnusable(
-            f"{case.name}: {', '.join(copies)} in {folder} are further files of a month; keep one "
-            "file per month, called like the others, and remove these",
-            code="DuplicateMonth",
-            uri=str(folder),
-        )
-    first, last = (month_label(month) for month in (min(expected), max(expected)))
-    extra = [file.name for month, file in present.items() if month not in expected]
+    folder = history_source(place)
+    present = _monthly_files(folder, case)
+    extra = [file for month, file in present.items() if month not in expected]
     if extra:
+        first, last = (month_label(month) for month in (min(expected), max(expected)))
         raise InputUnusable(
             f"{case.name}: {', '.join(extra)} in {folder} are out of range, the case covers "
             f"{first} to {last}; remove them",
@@ -148,6 +123,40 @@ def select_months(folder: Path, case: Case) -> SelectedMonths:
         {month: present[month] for month in expected if month in present},
         tuple(month for month in expected if month not in present),
     )
+
+
+def _monthly_files(folder: HistorySource, case: Case) -> dict[ModelMonth, str]:
+    try:
+        names = folder.names()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputMissing(
+            f"{case.name}: there is no folder {folder}; bring the history files of this case",
+            code="HistoryMissing",
+        ) from None
+    # What stands between month and ending: nothing in a history file; `-DD` is a daily stream,
+    # anything else a copy that some program made.
+    name = re.compile(
+        rf"{re.escape(case.name)}\.pop\.h\.(\d{{4}})-(\d{{2}})(?P<more>(?!-\d).*?){_ENDINGS}\Z"
+    )
+    present: dict[ModelMonth, str] = {}
+    copies: list[str] = []
+    for file in names:
+        parts = name.match(file)
+        if parts is None:
+            continue
+        month = (int(parts[1]), int(parts[2]))
+        if parts["more"] or not file.endswith(".nc"):
+            copies.append(file)
+        else:
+            present[month] = file
+    if copies:
+        raise InputUnusable(
+            f"{case.name}: {', '.join(copies)} in {folder} are further files of a month; keep one "
+            "file per month, called like the others, and remove these",
+            code="DuplicateMonth",
+            uri=str(folder),
+        )
+    return present
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Research files appear one by one where they belong; the stores are finished in t
 moved from there. The workshop keeps months between runs, so a rerun makes what is lacking.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from dor_ecco_assets.atlas.cases import Case
 from dor_ecco_assets.dor.case import CaseFolders, CaseMade, process_case
 from dor_ecco_assets.dor.case_grid import CaseGrid, case_grid
 from dor_ecco_assets.dor.configuration import Line
+from dor_ecco_assets.dor.history_source import HistorySource, LocalHistory, RemoteHistory
 from dor_ecco_assets.dor.month import MonthSetup
 from dor_ecco_assets.dor.research import research_name
 from dor_ecco_assets.dor.sea_level import open_sea_level
@@ -105,7 +105,7 @@ class _Pass:
                 name = research_name(self._case, month)
                 sent.put(f"dor/research_dataset/{name}", research / name)
 
-        history = _local_folder(task.inputs, task.input_keys["history"], workshop / "history")
+        history = _history(task.inputs, task.input_keys["history"], workshop / "history")
         folders = CaseFolders(history, research, workshop / "stores", workshop / "checkpoint")
         setup = self._with_sea_level(workshop)
         self._made = made = process_case(setup, folders, threads=THREADS, told=told)
@@ -158,7 +158,14 @@ class _Pass:
     def research_details(self) -> dict[str, Any]:
         """The same with what the files hold."""
         made = self._done()
-        return {**self.details(), "files": len(made.research), "months_kept": made.kept}
+        absent = {name for month in made.months for name in month.absent_statics}
+        return {
+            **self.details(),
+            "files": len(made.research),
+            "months_kept": made.kept,
+            "absent_statics": sorted(absent),
+            "joined_along": "elapsed_time",
+        }
 
 
 class _Sent:
@@ -184,31 +191,17 @@ class _Sent:
         note.write_text(f"{sha256} {'' if stat is None else stat.stamp}")
 
 
-def _local_folder(inputs: Readable, files: str | None, workshop: Path) -> Path:
-    """The folder of history files as a local one; copies stay for a rerun."""
+def _history(inputs: Readable, files: str | None, workshop: Path) -> HistorySource:
     assert isinstance(files, Files)
     if isinstance(inputs, Directory):
-        return Path(inputs.locate(files))
-    for name in files.names:
-        _local_file(inputs, f"{files}/{name}", workshop)
-    return workshop
+        return LocalHistory(Path(inputs.locate(files)))
+    return RemoteHistory(inputs, str(files), workshop)
 
 
 def _local_file(inputs: Readable, key: str, workshop: Path) -> Path:
     if isinstance(inputs, Directory):
         return Path(inputs.locate(key))
-    stat = inputs.stat(key)
-    stamp = "" if stat is None else f"{stat.size} {stat.stamp}"
-    # Months are remembered by size and time of their file: the store's stamp stands for the time.
-    time = int(hashlib.sha256(stamp.encode()).hexdigest()[:8], 16) * 10**9
-    path = workshop / key.rpartition("/")[2]
-    if stat is not None and path.exists():
-        here = path.stat()
-        if (here.st_size, here.st_mtime_ns) == (stat.size, time):
-            return path
     workshop.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(inputs.read(key) or b"")
-    os.utime(part, ns=(time, time))
-    part.replace(path)
+    path = workshop / key.rpartition("/")[2]
+    inputs.fetch(key, path)
     return path

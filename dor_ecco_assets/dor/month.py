@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from dor_ecco_assets.dor.history import (
     open_history,
 )
 from dor_ecco_assets.dor.research import (
+    STATIC_COORDINATES,
     PackedField,
     PlaneBuffers,
     Templates,
@@ -37,7 +38,15 @@ from dor_ecco_assets.dor.rings import N_RINGS, great_circle_m, ring_index
 from dor_ecco_assets.dor.sea_level import SeaLevelSeries
 from dor_ecco_assets.errors import GridMismatch, InputUnusable
 
-__all__ = ["Compat", "MonthDone", "MonthSetup", "make_month", "month_before", "plane_names"]
+__all__ = [
+    "Compat",
+    "MonthDone",
+    "MonthSetup",
+    "make_month",
+    "month_before",
+    "month_maps",
+    "plane_names",
+]
 
 type Doubles = NDArray[np.float64]
 type ModelMonth = tuple[int, int]
@@ -105,7 +114,7 @@ class MonthSetup:
     @cached_property
     def ring(self) -> NDArray[np.int32]:
         """Ring of each cell, -1 for land."""
-        distance = great_circle_m(self.centre, self.grid.points["TLONG"], self.grid.points["TLAT"])
+        distance = great_circle_m(self.centre, self.grid.directions)
         ring = ring_index(distance, published=self.compat == "reference")
         return np.where(self.grid.wet, ring, -1).astype(np.int32)
 
@@ -136,6 +145,8 @@ class MonthDone:
         Wet cells without a number and dry cells with one, by field that has any.
     research : str
         Path of the research file below its product.
+    absent_statics : list of str
+        Optional static fields that the history file does not hold.
     """
 
     month: str
@@ -147,6 +158,7 @@ class MonthDone:
     research: str
     gaps: dict[str, int] = field(default_factory=dict[str, int])
     strays: dict[str, int] = field(default_factory=dict[str, int])
+    absent_statics: list[str] = field(default_factory=list[str])
 
     def to_json(self) -> str:
         """As text that gives every number back bit for bit."""
@@ -202,13 +214,14 @@ def make_month(
         sea_level = _sea_level(history, month, setup)
         packed = _packed(history, setup.grid, pool, buffers, ahead)
         # The first fields are in work by now; maps and sums are made meanwhile.
-        maps = _maps(history, setup, sea_level)
+        maps = month_maps(history, setup, sea_level)
         sums = _sums(maps, setup)
         name = research_name(setup.case, month)
         written: list[PackedField] = []
         template = templates.path_for(history)
         elapsed = elapsed_days(setup.case.injection_month, *month)
         watched = _watched(packed, history, setup, written)
+        absent = sorted(STATIC_COORDINATES - history.variables.keys())
         try:
             write_research_file(research / name, template, history, time, elapsed, watched)
         finally:
@@ -216,7 +229,7 @@ def make_month(
     with planes.open("wb") as out:
         for plane in setup.planes:
             out.write(np.ascontiguousarray(maps[plane], np.float32).data)
-    return _done(time, sums, written, name)
+    return replace(_done(time, sums, written, name), absent_statics=absent)
 
 
 def _packed(
@@ -343,8 +356,20 @@ def _surface(history: History, name: str, grid: CaseGrid) -> Doubles:
     return np.where(known, values, np.nan)
 
 
-def _maps(history: History, setup: MonthSetup, sea_level: Doubles) -> dict[str, Doubles]:
-    """Every map of the month in float64, and what the sums need."""
+def month_maps(history: History, setup: MonthSetup, sea_level: Doubles) -> dict[str, Doubles]:
+    """Every map of a month, and what its sums need.
+
+    Parameters
+    ----------
+    history : History
+    setup : MonthSetup
+    sea_level : ndarray of float64, shape (nlat, nlon), cm
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (nlat, nlon)
+        By the names of `plane_names`; NaN on land and where there is no number.
+    """
     maps: dict[str, Doubles] = {}
     for name, (run, twin) in _PAIRS.items():
         maps[f"{name}.experimental"] = _surface(history, run, setup.grid)

@@ -82,7 +82,7 @@ def dor_products(configs: str | None = None) -> tuple[Product, ...]:
         ),
         *_case_products(line, grid),
         *_month_products(atlas),
-        *((_published(line.published_efficiency),) if line.published_efficiency else ()),
+        *((_published(line, line.published_efficiency),) if line.published_efficiency else ()),
         Product(
             key=REPORT,
             title="Every case's curve and status on one page",
@@ -312,7 +312,7 @@ def _make_uptake(atlas: Atlas, task: Task) -> Content:
 # Published efficiencies and the report
 
 
-def _published(source: str) -> Product:
+def _published(line: Line, source: str) -> Product:
     def inputs(storage: Readable, _partition: str) -> Mapping[str, str | None]:
         return {"regions": source if storage.stat(source) is not None else None}
 
@@ -332,16 +332,16 @@ def _published(source: str) -> Product:
         code_version=STORES_CODE_VERSION,
         layer="out",
         format="zarr",
-        make=_make_published,
+        make=partial(_make_published, line.specification.polygon_set.sha256.get(source)),
         inputs=inputs,
         require=require,
     )
 
 
-def _make_published(task: Task) -> Content:
+def _make_published(sha256: str | None, task: Task) -> Content:
     from dor_ecco_assets.dor.stores import make_published
 
-    return make_published(PUBLISHED, task)
+    return make_published(PUBLISHED, sha256, task)
 
 
 def _make_report(atlas: Atlas, task: Task) -> Content:

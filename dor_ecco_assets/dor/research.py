@@ -35,10 +35,12 @@ from dor_ecco_assets.dor.history import (
     monthly_fields,
     numbers_of,
 )
+from dor_ecco_assets.storage.directory import sync_folder
 from dor_ecco_assets.stores.chunks import TolerantFile
 from dor_ecco_assets.stores.deflate import HASTY, deflate_planes
 
 __all__ = [
+    "STATIC_COORDINATES",
     "PackedField",
     "PlaneBuffers",
     "Templates",
@@ -365,8 +367,8 @@ def write_research_file(
     time: MonthTime,
     elapsed: int,
     fields: Iterable[PackedField],
-) -> list[PackedField]:
-    """Write the research file of one month; it appears by rename.
+) -> None:
+    """Write the research file of one month; it appears by rename, from a hidden file beside it.
 
     Parameters
     ----------
@@ -379,19 +381,13 @@ def write_research_file(
     fields : iterable of PackedField
         Every numeric monthly field; taken one by one, so that few are held.
 
-    Returns
-    -------
-    list of PackedField
-        What was written, without the bytes.
-
     Raises
     ------
     OSError
         If the disk is full or refuses the write; nothing is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    written: list[PackedField] = []
+    part = path.with_name(f".{path.name}.part")
     try:
         shutil.copyfile(template, part)
         with TolerantFile(part, "r+") as file:
@@ -404,7 +400,6 @@ def write_research_file(
                     for field in fields:
                         target = hdf[field.name]
                         target.id.write_direct_chunk((0,) * target.ndim, field.stream)
-                        written.append(PackedField(field.name, b"", field.gaps, field.strays))
                         file.raise_fault()
                     for name, variable in monthly_fields(history).items():
                         if not is_packed(variable):
@@ -416,7 +411,7 @@ def write_research_file(
                 file.raise_fault()
             os.fsync(file.fileno())
         part.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return written

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dor_ecco_assets.grids.llc_geometry import xyz_from_lonlat
+
 __all__ = [
     "EARTH_RADIUS_M",
     "N_RINGS",
@@ -23,43 +25,46 @@ N_RINGS = RING_EDGES_M.size
 #: Radii of the uptake by distance, m.
 RADII_M = (500_000, 1_000_000, 2_000_000)
 
+#: Steps that distances are rounded to, per metre.
+_PER_METRE = 1e6
+
 type Doubles = NDArray[np.float64]
 
 
-def great_circle_m(centre: tuple[float, float], lon: Doubles, lat: Doubles) -> Doubles:
-    """Great-circle distance of points from a centre.
+def great_circle_m(centre: tuple[float, float], points: Doubles) -> Doubles:
+    """Great-circle distance of points from a centre, to the micrometre.
 
     Parameters
     ----------
     centre : (float, float)
         Longitude and latitude, degrees.
-    lon, lat : ndarray of float64, degrees
-        NaN stays NaN.
+    points : ndarray of float64, shape (3, ...)
+        Unit vectors as `xyz_from_lonlat` makes them; NaN stays NaN.
 
     Returns
     -------
-    ndarray of float64, in the shape of `lon`, m
+    ndarray of float64, shape (...), m
 
     Notes
     -----
-    The haversine formula, which keeps its accuracy for small distances.
+    The haversine of the angle is the square of half the chord, which needs no function but its
+    inverse once the directions are at hand. Coordinates are rounded by nanometres, so that a point
+    put at the centre or on the edge of a ring lies there to the micrometre.
     """
-    lam0, phi0 = np.deg2rad(centre[0]), np.deg2rad(centre[1])
-    phi, half = np.deg2rad(lat), np.deg2rad(lon)
-    cosine = np.cos(phi)
+    origin = xyz_from_lonlat(*(np.full(1, angle) for angle in centre))
+    distance, step = np.zeros(points.shape[1:]), np.empty(points.shape[1:])
+    for component, start in zip(points, origin, strict=True):
+        np.subtract(component, start, out=step)
+        step *= step
+        distance += step
     # In place: fresh memory for every step would cost a quarter more.
-    for angle, origin in ((half, lam0), (phi, phi0)):
-        angle -= origin
-        angle /= 2
-        np.sin(angle, out=angle)
-        angle *= angle
-    cosine *= np.cos(phi0)
-    half *= cosine
-    half += phi
-    np.sqrt(np.minimum(half, 1.0, out=half), out=half)
-    np.arcsin(half, out=half)
-    half *= 2 * EARTH_RADIUS_M
-    return half
+    np.sqrt(distance, out=distance)
+    distance /= 2
+    np.arcsin(np.minimum(distance, 1.0, out=distance), out=distance)
+    distance *= 2 * EARTH_RADIUS_M * _PER_METRE
+    np.rint(distance, out=distance)
+    distance /= _PER_METRE
+    return distance
 
 
 def ring_index(distance_m: Doubles, *, published: bool = False) -> NDArray[np.int32]:

@@ -21,6 +21,7 @@ from dor_ecco_assets.atlas.names_on_disk import (
     efficiency_name,
     injection_dimension,
 )
+from dor_ecco_assets.atlas.polygons import read_checked
 from dor_ecco_assets.atlas.published import (
     EFFICIENCY_FILL,
     efficiency_dataset,
@@ -28,6 +29,7 @@ from dor_ecco_assets.atlas.published import (
 )
 from dor_ecco_assets.atlas.specification import Atlas
 from dor_ecco_assets.dor.rings import RADII_M
+from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.lineage.product import Content, Task
 from dor_ecco_assets.lineage.record import region_digest
 from dor_ecco_assets.storage import Storage
@@ -146,6 +148,13 @@ def _collected(task: Task, chunk: tuple[int, ...], rows_name: str) -> tuple[Floa
     for member in task.failed:
         status[int(member.rpartition("|")[2])] = FAILED
     for member in task.members():
+        made_with = member.record.details.get("compat")
+        if made_with != task.settings.compat:
+            raise ConfigurationError(
+                f"{member.key} {member.partition} was made with compat {made_with}, the store says "
+                f"{task.settings.compat}; give --compat {made_with}, or make the case again",
+                code="CompatMismatch",
+            )
         polygon = int(member.partition.split("|")[1])
         values: Any = np.asarray(member.arrays()[rows_name][:], np.float64)
         plane[:, polygon, 0] = np.where(np.isfinite(values), values, EFFICIENCY_FILL)
@@ -175,12 +184,11 @@ def _put_month(
 # Published efficiencies
 
 
-def make_published(key: str, task: Task) -> Content:
-    """The published efficiencies as a store of the same schema."""
+def make_published(key: str, sha256: str | None, task: Task) -> Content:
+    """The published efficiencies as a store of the same schema; `sha256` is that of their file."""
     source = task.input_keys["regions"] or ""
-    found = read_published_efficiency(
-        task.inputs.read(source) or b"", uri=task.inputs.locate(source)
-    )
+    data = read_checked(task.inputs, source, sha256)
+    found = read_published_efficiency(data, uri=task.inputs.locate(source))
     name = efficiency_name("OAE")
     sizes = found[name].shape
     status = _status((sizes[1], sizes[2]))

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def validated_cases(workspace: Workspace, line: Line, seconds: float) -> Iterato
     if not partitions or not control or not isinstance(inputs, Directory):
         return
     stamp = hashlib.sha256(repr(sorted(control.items())).encode()).hexdigest()
-    files = validation.control_months(Path(inputs.locate(key)) for key in control)
+    # Opened when a case is compared: what is remembered needs none of them.
+    files = cache(lambda: validation.control_months(Path(inputs.locate(key)) for key in control))
     grid = case_grid(workspace.open_upstream(f"grids/{atlas.grid}"))
     end = time.monotonic() + seconds
     for partition in partitions:
@@ -76,7 +78,7 @@ def validated_cases(workspace: Workspace, line: Line, seconds: float) -> Iterato
             if time.monotonic() > end:
                 raise _OutOfTimeError
             path = Path(inputs.locate(history))
-            found = validation.validate_case(case, path, files, grid, atlas.validation_rmse)
+            found = validation.validate_case(case, path, files(), grid, atlas.validation_rmse)
             return validation.to_json(found)
 
         try:

@@ -49,6 +49,9 @@ class PairResult:
         Wet cells and months that are not equal.
     threshold : float
         Largest RMSE that is no fault.
+    surface : str
+        Picture of the last month's difference at the surface, where there is one: a PNG in
+        base64, from dark where the two agree to bright where they differ most.
     """
 
     variable: str
@@ -57,6 +60,7 @@ class PairResult:
     mean_difference: tuple[float, ...]
     differing_cells: int
     threshold: float
+    surface: str = ""
 
     @property
     def passed(self) -> bool:
@@ -125,10 +129,13 @@ def validate_case(
             code="ControlMonthsMissing",
         )
     months: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
-    for month, path in selected.present.items():
-        with open_history(path) as ours, open_history(control[month]) as theirs:
+    surfaces: dict[tuple[str, str], str] = {}
+    for month, name in selected.present.items():
+        with open_history(history / name) as ours, open_history(control[month]) as theirs:
             for pair in _pairs(ours, theirs):
                 months.setdefault(pair, []).append(_compared(ours, theirs, pair, grid))
+                if month == max(selected.present):
+                    surfaces[pair] = _surface_difference(ours, theirs, pair, grid)
     return [
         PairResult(
             variable,
@@ -137,6 +144,7 @@ def validate_case(
             tuple(mean for _, mean, _ in found),
             sum(count for _, _, count in found),
             thresholds.get(variable, 0.0),
+            surfaces.get((variable, other), ""),
         )
         for (variable, other), found in months.items()
     ]
@@ -166,6 +174,26 @@ def _compared(
         float((difference * area).sum() / area.sum()),
         int((difference != 0).sum()),
     )
+
+
+def _surface_difference(
+    ours: History, theirs: History, pair: tuple[str, str], grid: CaseGrid
+) -> str:
+    """The size of the difference of the top level as a picture; empty where there is none."""
+    from dor_ecco_assets.stores.preview import field_preview
+
+    run, control = (
+        side.numbers(name)[0].reshape(-1, *grid.kmt.shape)[0]
+        for side, name in zip((ours, theirs), pair, strict=True)
+    )
+    # A number on one side only is as unlike as can be.
+    unlike = np.where(np.isnan(run - control), np.inf, np.abs(run - control))
+    known = unlike[grid.wet & np.isfinite(unlike)]
+    most = float(known.max(initial=0.0)) or 1.0
+    unlike = np.where(grid.wet, np.minimum(unlike, most) / most, np.nan)
+    if not np.nanmax(unlike, initial=0.0):
+        return ""
+    return base64.b64encode(field_preview(unlike)).decode()
 
 
 def to_json(results: Iterable[PairResult]) -> str:

@@ -18,6 +18,7 @@ from dor_ecco_assets.errors import InputUnusable
 
 __all__ = [
     "POP_RADIUS_M",
+    "PopCells",
     "corners_from_u_points",
     "grid_summary",
     "parse_levels",
@@ -38,9 +39,25 @@ _CM2_PER_M2 = 1e4
 type Field = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Horizontal:
-    """What a grid file gives on its own, NaN where it is masked; None where it is silent."""
+@dataclass(frozen=True, eq=False)
+class PopCells:
+    """What is known of the horizontal cells of a POP grid; None for what is not.
+
+    Parameters
+    ----------
+    tlat, tlong : ndarray of float64, shape (nlat, nlon), degrees
+        NaN where the model leaves a land point undefined; such points stay NaN.
+    wet : ndarray of bool, shape (nlat, nlon)
+        Cells whose top level holds water.
+    corner_lat, corner_lon : ndarray of float64, shape (nlat, nlon, 4), degrees, optional
+        Corners in the order south-west, south-east, north-east, north-west.
+    ulat, ulong : ndarray of float64, shape (nlat, nlon), degrees, optional
+        U points: the north-east corner of each T cell.
+    tarea_cm2 : ndarray of float64, shape (nlat, nlon), cm², optional
+    kmt : ndarray of int32, shape (nlat, nlon), optional
+        Number of wet levels; 0 on land.
+    region_mask : ndarray of int32, shape (nlat, nlon), optional
+    """
 
     tlat: Field
     tlong: Field
@@ -111,59 +128,20 @@ def read_pop_grid(
             code="GridSizes",
             uri=uri,
         )
-    return pop_grid_dataset(
-        name=name,
-        tlat=found.tlat,
-        tlong=found.tlong,
-        wet=found.wet,
-        dz_cm=levels,
-        corner_lat=found.corner_lat,
-        corner_lon=found.corner_lon,
-        ulat=found.ulat,
-        ulong=found.ulong,
-        tarea_cm2=found.tarea_cm2,
-        kmt=found.kmt,
-        region_mask=found.region_mask,
-        source=uri.rsplit("/", 1)[-1],
-        uri=uri,
-    )
+    return pop_grid_dataset(found, levels, name=name, source=uri.rsplit("/", 1)[-1], uri=uri)
 
 
 def pop_grid_dataset(
-    *,
-    name: str,
-    tlat: Field,
-    tlong: Field,
-    wet: NDArray[np.bool_],
-    dz_cm: Field,
-    corner_lat: Field | None = None,
-    corner_lon: Field | None = None,
-    ulat: Field | None = None,
-    ulong: Field | None = None,
-    tarea_cm2: Field | None = None,
-    kmt: NDArray[np.int32] | None = None,
-    region_mask: NDArray[np.int32] | None = None,
-    source: str = "",
-    uri: str = "",
+    cells: PopCells, dz_cm: Field, *, name: str, source: str = "", uri: str = ""
 ) -> xr.Dataset:
     """Complete and check a POP grid.
 
     Parameters
     ----------
-    name : str
-    tlat, tlong : ndarray of float64, shape (nlat, nlon), degrees
-        NaN where the model leaves a land point undefined; such points stay NaN.
-    wet : ndarray of bool, shape (nlat, nlon)
-        Cells whose top level holds water.
+    cells : PopCells
     dz_cm : ndarray of float64, shape (nz,), cm
-    corner_lat, corner_lon : ndarray of float64, shape (nlat, nlon, 4), degrees, optional
-        Corners in the order south-west, south-east, north-east, north-west.
-    ulat, ulong : ndarray of float64, shape (nlat, nlon), degrees, optional
-        U points: the north-east corner of each T cell.
-    tarea_cm2 : ndarray of float64, shape (nlat, nlon), cm², optional
-    kmt : ndarray of int32, shape (nlat, nlon), optional
-        Number of wet levels; 0 on land.
-    region_mask : ndarray of int32, shape (nlat, nlon), optional
+        Thickness of every depth level.
+    name : str
     source, uri : str, optional
         File name kept in the dataset; whole URI for messages.
 
@@ -186,60 +164,34 @@ def pop_grid_dataset(
     `u_points_from_t`. An absent area is the solid angle of the cell's spherical quadrilateral
     times the square of `POP_RADIUS_M`; see `spherical_area`.
     """
-    _check_coordinates(tlat, tlong, wet, uri)
-    corner_source, area_source = "given", "TAREA of the file"
-    if corner_lat is None or corner_lon is None:
-        corner_source = "U points"
-        if ulat is None or ulong is None:
-            corner_source = "means of four T points"
-            ulat, ulong = u_points_from_t(tlat, tlong)
-        corner_lat, corner_lon = corners_from_u_points(ulat, ulong)
-    if ulat is None or ulong is None:
-        ulat, ulong = corner_lat[..., 2], corner_lon[..., 2]
-    if tarea_cm2 is None:
+    _check_coordinates(cells.tlat, cells.tlong, cells.wet, uri)
+    corners, u_points, corner_source = _corners(cells)
+    area_cm2, area_source = cells.tarea_cm2, "TAREA of the file"
+    if area_cm2 is None:
         area_source = "solid angle of the four corners x radius²"
-        tarea_cm2 = spherical_area(corner_lat, corner_lon) * POP_RADIUS_M**2 * _CM2_PER_M2
-    bad = wet & ~((tarea_cm2 > 0) & np.isfinite(tarea_cm2))
-    if bad.any():
-        raise _bad_values(uri, "TAREA", int(bad.sum()), "areas above 0 in wet cells")
-    if kmt is not None and not ((kmt >= 0) & (kmt <= dz_cm.size)).all():
-        raise _bad_values(
-            uri, "KMT", int(((kmt < 0) | (kmt > dz_cm.size)).sum()), f"0 to {dz_cm.size} levels"
-        )
-    if not (dz_cm > 0).all():
-        raise _bad_values(uri, "dz", int((~(dz_cm > 0)).sum()), "thicknesses above 0")
-    bottom = np.cumsum(dz_cm)
-    top = np.append(0.0, bottom[:-1])
-    plane, corners = ("nlat", "nlon"), ("nlat", "nlon", "corner")
-    coords: dict[str, Any] = {
-        "TLAT": (plane, tlat, _about("latitude of T points", "degrees_north")),
-        "TLONG": (plane, _wrapped(tlong), _about("longitude of T points", "degrees_east")),
-        "ULAT": (plane, ulat, _about("latitude of U points", "degrees_north")),
-        "ULONG": (plane, _wrapped(ulong), _about("longitude of U points", "degrees_east")),
-        "z_t": ("z_t", (top + bottom) / 2, _about("depth of the middle of the level", "cm")),
-    }
+        area_cm2 = spherical_area(*corners) * POP_RADIUS_M**2 * _CM2_PER_M2
+    _check_values(cells, area_cm2, dz_cm, uri)
+    plane = ("nlat", "nlon")
+    levels, z_t = _levels(dz_cm)
     variables: dict[str, Any] = {
-        "corner_lat": (corners, corner_lat, _about("latitude of T-cell corners", "degrees_north")),
-        "corner_lon": (
-            corners,
-            _wrapped(corner_lon),
-            _about("longitude of T-cell corners", "degrees_east"),
-        ),
-        "TAREA": (plane, tarea_cm2, _about("area of T cells", "cm2")),
-        "area_m2": (plane, tarea_cm2 / _CM2_PER_M2, _about("area of T cells", "m2")),
-        "wet": (plane, wet, {"long_name": "the top level holds water"}),
-        "dz": ("z_t", dz_cm, _about("thickness of the level", "cm")),
-        "z_w": ("z_t", top, _about("depth of the top of the level", "cm")),
-        "z_w_bot": ("z_t", bottom, _about("depth of the bottom of the level", "cm")),
+        **_places("corner_lat", "corner_lon", (*plane, "corner"), corners, "T-cell corners"),
+        "TAREA": (plane, area_cm2, _about("area of T cells", "cm2")),
+        "area_m2": (plane, area_cm2 / _CM2_PER_M2, _about("area of T cells", "m2")),
+        "wet": (plane, cells.wet, {"long_name": "the top level holds water"}),
+        **levels,
     }
-    if kmt is not None:
-        variables["KMT"] = (plane, kmt, _about("number of wet levels", "1"))
-    if region_mask is not None:
+    if cells.kmt is not None:
+        variables["KMT"] = (plane, cells.kmt, _about("number of wet levels", "1"))
+    if cells.region_mask is not None:
         about = {"long_name": "basin number; 0 on land, negative in marginal seas"}
-        variables["REGION_MASK"] = (plane, region_mask, about)
+        variables["REGION_MASK"] = (plane, cells.region_mask, about)
     return xr.Dataset(
         variables,
-        coords,
+        {
+            **_places("TLAT", "TLONG", plane, (cells.tlat, cells.tlong), "T points"),
+            **_places("ULAT", "ULONG", plane, u_points, "U points"),
+            "z_t": z_t,
+        },
         {
             "name": name,
             "source": source,
@@ -247,10 +199,60 @@ def pop_grid_dataset(
             "corner_source": corner_source,
             "area_source": area_source,
             "kmt_source": "none at hand; wet is known at the surface only"
-            if kmt is None
+            if cells.kmt is None
             else "KMT of the file",
         },
     )
+
+
+def _corners(cells: PopCells) -> tuple[tuple[Field, Field], tuple[Field, Field], str]:
+    """Latitude and longitude of corners and of U points, and where the corners come from."""
+    source = "given"
+    lat, lon, ulat, ulong = cells.corner_lat, cells.corner_lon, cells.ulat, cells.ulong
+    if lat is None or lon is None:
+        source = "U points"
+        if ulat is None or ulong is None:
+            source = "means of four T points"
+            ulat, ulong = u_points_from_t(cells.tlat, cells.tlong)
+        lat, lon = corners_from_u_points(ulat, ulong)
+    if ulat is None or ulong is None:
+        ulat, ulong = lat[..., 2], lon[..., 2]
+    return (lat, lon), (ulat, ulong), source
+
+
+def _check_values(cells: PopCells, area_cm2: Field, dz_cm: Field, uri: str) -> None:
+    bad = int((cells.wet & ~((area_cm2 > 0) & np.isfinite(area_cm2))).sum())
+    if bad:
+        raise _bad_values(uri, "TAREA", bad, "areas above 0 in wet cells")
+    if cells.kmt is not None:
+        bad = int(((cells.kmt < 0) | (cells.kmt > dz_cm.size)).sum())
+        if bad:
+            raise _bad_values(uri, "KMT", bad, f"0 to {dz_cm.size} levels")
+    bad = int((~(dz_cm > 0)).sum())
+    if bad:
+        raise _bad_values(uri, "dz", bad, "thicknesses above 0")
+
+
+def _places(
+    lat: str, lon: str, dims: tuple[str, ...], places: tuple[Field, Field], of: str
+) -> dict[str, Any]:
+    """Variables of latitude and longitude, longitudes in [0, 360)."""
+    return {
+        lat: (dims, places[0], _about(f"latitude of {of}", "degrees_north")),
+        lon: (dims, _wrapped(places[1]), _about(f"longitude of {of}", "degrees_east")),
+    }
+
+
+def _levels(dz_cm: Field) -> tuple[dict[str, Any], Any]:
+    """Variables of the depth levels, and their coordinate."""
+    bottom = np.cumsum(dz_cm)
+    top = np.append(0.0, bottom[:-1])
+    variables = {
+        "dz": ("z_t", dz_cm, _about("thickness of the level", "cm")),
+        "z_w": ("z_t", top, _about("depth of the top of the level", "cm")),
+        "z_w_bot": ("z_t", bottom, _about("depth of the bottom of the level", "cm")),
+    }
+    return variables, ("z_t", (top + bottom) / 2, _about("depth of the middle of the level", "cm"))
 
 
 def parse_levels(text: bytes, uri: str = "") -> Field:
@@ -428,13 +430,13 @@ def _open(data: bytes, uri: str) -> xr.Dataset:
         ) from error
 
 
-def _horizontal(opened: xr.Dataset, uri: str) -> _Horizontal:
+def _horizontal(opened: xr.Dataset, uri: str) -> PopCells:
     if "grid_center_lat" in opened:
         return _scrip(opened, uri)
     return _cmip(opened, uri) if "lat" in opened and "TLAT" not in opened else _pop(opened, uri)
 
 
-def _pop(opened: xr.Dataset, uri: str) -> _Horizontal:
+def _pop(opened: xr.Dataset, uri: str) -> PopCells:
     def optional(name: str) -> Field | None:
         return _masked(opened, name, uri) if name in opened else None
 
@@ -445,7 +447,7 @@ def _pop(opened: xr.Dataset, uri: str) -> _Horizontal:
     kmt = whole("KMT")
     if kmt is None:
         raise _missing("KMT", uri, "a POP grid needs it for its wet mask")
-    return _Horizontal(
+    return PopCells(
         tlat=_masked(opened, "TLAT", uri),
         tlong=_masked(opened, "TLONG", uri),
         wet=kmt > 0,
@@ -457,7 +459,7 @@ def _pop(opened: xr.Dataset, uri: str) -> _Horizontal:
     )
 
 
-def _cmip(opened: xr.Dataset, uri: str) -> _Horizontal:
+def _cmip(opened: xr.Dataset, uri: str) -> PopCells:
     """Native-grid CMIP output: its first field over (nlat, nlon) tells which cells are wet."""
     lat, lon = _masked(opened, "lat", uri), _masked(opened, "lon", uri)
     bounds = [str(opened[name].attrs.get("bounds", f"{name}_bnds")) for name in ("lat", "lon")]
@@ -469,7 +471,7 @@ def _cmip(opened: xr.Dataset, uri: str) -> _Horizontal:
     if not fields:
         raise _missing("field on the grid", uri, "one is needed to tell wet cells from land")
     field = _masked(opened, fields[0], uri)
-    return _Horizontal(
+    return PopCells(
         tlat=lat,
         tlong=lon,
         wet=np.isfinite(field.reshape(-1, *lat.shape)[0]),
@@ -478,7 +480,7 @@ def _cmip(opened: xr.Dataset, uri: str) -> _Horizontal:
     )
 
 
-def _scrip(opened: xr.Dataset, uri: str) -> _Horizontal:
+def _scrip(opened: xr.Dataset, uri: str) -> PopCells:
     nlon, nlat = (int(size) for size in _masked(opened, "grid_dims", uri))
 
     def plane(name: str) -> Field:
@@ -494,7 +496,7 @@ def _scrip(opened: xr.Dataset, uri: str) -> _Horizontal:
             )
         return values.reshape(nlat, nlon, *values.shape[1:])
 
-    return _Horizontal(
+    return PopCells(
         tlat=plane("grid_center_lat"),
         tlong=plane("grid_center_lon"),
         wet=plane("grid_imask") > 0,

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from dor_ecco_assets.errors import InputUnusable
 from dor_ecco_assets.lineage.record import Record
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Layer = Literal["raw", "core", "out"]
-PartitionKind = Literal["none", "month", "day", "case", "injection_month"]
-Format = Literal["netcdf", "zarr", "files", "html"]
+PartitionKind = Literal["none", "month", "day", "case", "injection_month", "listed"]
+Format = Literal["netcdf", "zarr", "icechunk", "pyramid", "files", "html"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ class Partitioning:
 
     Parameters
     ----------
-    kind : {"none", "month", "day", "case", "injection_month"}
+    kind : {"none", "month", "day", "case", "injection_month", "listed"}
+        ``listed`` keys are those that a listing has, which grows: `Product.bound` gives them.
     keys : tuple of str
         Every partition key in order; ``("",)`` where the product is not split. Those of cases
         read ``injection_month|polygon``.
+    name : str
+        Of ``listed`` keys, by which Dagster knows them.
     """
 
     kind: PartitionKind = "none"
     keys: tuple[str, ...] = ("",)
+    name: str = ""
 
     def between(self, first: str, last: str) -> tuple[str, ...]:
         """The partitions of a range: consecutive ones, or the rectangle between two corners.
@@ -231,6 +235,8 @@ class Task:
         Members, as ``key partition``, whose last attempt failed.
     workshop : Path
         A local folder, not there at first, that is kept until the partition is published.
+    storage : Readable
+        The root, for what is `Product.published` and for what this partition was before.
     """
 
     partition: str
@@ -244,6 +250,15 @@ class Task:
     stale_members: Callable[[], Sequence[tuple[str, str, str]]] = lambda: ()
     failed: tuple[str, ...] = ()
     workshop: Path = Path()
+    storage: Readable | None = None
+
+
+class Published(NamedTuple):
+    """A published file that counts as an input; its digest is known from its product's record."""
+
+    key: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -259,8 +274,8 @@ class Product:
     code_version : str
         Raised by hand when the product's bytes would change.
     layer : {"raw", "core", "out"}
-    format : {"netcdf", "zarr", "files", "html"}
-        ``files`` is a folder of files, ``html`` one page.
+    format : {"netcdf", "zarr", "icechunk", "pyramid", "files", "html"}
+        ``pyramid`` is a folder of map stores, ``files`` one of files, ``html`` one page.
     make : callable
         Works out the content of one partition; for products that are made together, of each by
         its key.
@@ -291,6 +306,13 @@ class Product:
         Keys of external assets (raw inputs) it hangs on in the graph.
     gathers_failures : bool
         Whether a member's failed attempt shows in what is gathered, and so makes it stale.
+    digest : callable, optional
+        Bytes and SHA-256 of what a record speaks of, where they are not those of its files.
+    published : callable
+        Published files that count as inputs of one partition, by name.
+    bound : callable, optional
+        Takes the root and gives the product as what is published there makes it: with the
+        partitions, members and `published` of a listing that grows.
     together : str
         ``line/name`` shared by products that are made in one go, under one claim, from the same
         inputs; each keeps its own record. What fails is noted and tried again by every run: it is
@@ -317,6 +339,9 @@ class Product:
     members: Callable[[str], Sequence[tuple[str, str]]] = lambda _partition: ()
     external: tuple[str, ...] = ()
     gathers_failures: bool = False
+    digest: Callable[[Storage, Record], tuple[int, str]] | None = None
+    published: Callable[[str], Mapping[str, Published]] = lambda _partition: {}
+    bound: Callable[[Readable], "Product"] | None = None
     together: str = ""
 
     @property
@@ -331,8 +356,8 @@ class Product:
 
     @property
     def name(self) -> str:
-        """Second part of the key."""
-        return self.key.split("/")[1]
+        """What follows the line in the key."""
+        return self.key.partition("/")[2]
 
 
 def by_key(products: Sequence[Product]) -> dict[str, Product]:

@@ -61,14 +61,26 @@ def claim_name(asset: str, partition: str) -> str:
     return f"{asset.split('/')[0]}/{partition_label(asset, partition)}"
 
 
-def is_there(storage: Storage, record: Record, *, verify: bool) -> bool:
-    """Whether the bytes of `record` exist, and with `verify` whether they hash to its SHA-256."""
+def is_there(
+    storage: Storage,
+    record: Record,
+    *,
+    verify: bool,
+    digest: Callable[[Storage, Record], tuple[int, str]] | None = None,
+) -> bool:
+    """Whether the bytes of `record` exist, and with `verify` whether they hash to its SHA-256.
+
+    `digest` is `Product.digest`.
+    """
     if not _exists(storage, record):
         return False
-    return not verify or digest_of_record(storage, record)[1] == record.sha256
+    return not verify or (digest or digest_of_record)(storage, record)[1] == record.sha256
 
 
 def _exists(storage: Storage, record: Record) -> bool:
+    if "seal" in record.details:
+        seal = record.details["seal"]
+        return all(storage.stat(f"{record.uri}/{name}") is not None for name in seal)
     if "chunks" in record.details:
         stats = [storage.stat(f"{record.uri}/{name}") for name in record.details["chunks"]]
         return sum(stat.size for stat in stats if stat is not None) == record.bytes

@@ -1,15 +1,21 @@
 """Records: the only proof that a partition exists, one small JSON object each, written last."""
 
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dor_ecco_assets.errors import OutputCorrupt
 from dor_ecco_assets.storage import Stat, Storage
+from dor_ecco_assets.storage.base import Readable
 
 FOLDER = ".records"
+
+#: Lines whose keys read ``line/collection/name``.
+LINES_OF_COLLECTIONS = frozenset({"virtual", "archives"})
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Record:
         UTC, ISO 8601.
     details : mapping
         Format, shape, ingredients, what the run cost, one physical number; ``chunks`` below the
-        store, for a region of one.
+        store, for a region of one, as `expanded` takes them, and ``seal`` among them, the last to
+        be put, where they are too many to be looked for one by one.
     """
 
     fingerprint: str
@@ -56,7 +63,8 @@ def partition_label(asset: str, partition: str) -> str:
 
     The asset's name is in it because products of one line may lie side by side in one folder.
     """
-    return f"{asset.split('/')[1]}@{partition_path(partition).replace('/', '-')}"
+    name = asset.partition("/")[2].replace("/", "-")
+    return f"{name}@{partition_path(partition).replace('/', '-')}"
 
 
 def record_key(asset: str, partition: str) -> str:
@@ -64,7 +72,7 @@ def record_key(asset: str, partition: str) -> str:
     return f"{FOLDER}/{asset}/{partition_path(partition)}.json"
 
 
-def read_record(storage: Storage, asset: str, partition: str) -> Record | None:
+def read_record(storage: Readable, asset: str, partition: str) -> Record | None:
     """The record of one partition, or None where the partition does not exist."""
     text = storage.read(record_key(asset, partition))
     return None if text is None else parse_record(text, record_key(asset, partition))
@@ -114,11 +122,19 @@ def region_digest(storage: Storage, key: str, names: Iterable[str]) -> tuple[int
     A chunk that is gone counts as empty.
     """
     size, digest = 0, hashlib.sha256()
-    for name in sorted(names):
+    for name in sorted(expanded(names)):
         data = storage.read(f"{key}/{name}") or b""
         digest.update(data)
         size += len(data)
     return size, digest.hexdigest()
+
+
+def expanded(names: Iterable[str]) -> Iterator[str]:
+    """Names, each ``{a,b}`` in them written out."""
+    for name in names:
+        parts = re.split(r"\{([^}]*)\}", name)
+        choices = [part.split(",") if place % 2 else [part] for place, part in enumerate(parts)]
+        yield from map("".join, itertools.product(*choices))
 
 
 def recorded_partitions(storage: Storage, asset: str) -> Iterator[str]:
@@ -138,7 +154,13 @@ def listed_records(storage: Storage, asset: str) -> Iterator[tuple[str, Stat]]:
 def recorded_assets(storage: Storage) -> list[str]:
     """Keys of every asset that has a record.
 
-    An asset's key has two parts, ``line/name``; what follows is the partition.
+    An asset's key has two parts, ``line/name``, and three in the lines of collections; what
+    follows is the partition.
     """
-    keys = {"/".join(key.split("/")[1:3]) for key, _ in storage.list(FOLDER) if key.count("/") > 2}
-    return sorted(keys)
+    found: set[str] = set()
+    for key, _ in storage.list(FOLDER):
+        parts = key.split("/")[1:]
+        length = 3 if parts[0] in LINES_OF_COLLECTIONS else 2
+        if len(parts) > length:
+            found.add("/".join(parts[:length]))
+    return sorted(found)

@@ -8,6 +8,7 @@ from typing import Any
 from dor_ecco_assets.errors import ConfigurationError, OutputCorrupt
 from dor_ecco_assets.lineage.product import Product
 from dor_ecco_assets.lineage.record import (
+    LINES_OF_COLLECTIONS,
     Record,
     digest_of_record,
     read_record,
@@ -165,9 +166,8 @@ def _held_against_bytes(workspace: Workspace, key: str, partition: str) -> tuple
         return error.message, ""
     if record is None:  # withdrawn by a writer since it was listed
         return None, ""
-    size, sha256 = (
-        digest_of_record(workspace.storage, record) if _there(workspace, record.uri) else (0, "")
-    )
+    digest = workspace.product(key).digest or digest_of_record
+    size, sha256 = digest(workspace.storage, record) if _there(workspace, record.uri) else (0, "")
     if not sha256:
         return f"{record.uri} is gone", record.uri
     if sha256 != record.sha256:
@@ -203,9 +203,11 @@ def _unrecorded(
             if hidden and workspace.storage.held(f"{line}/{label}"):
                 continue  # a writer is at it
             what = "was left by a writer that was ended" if hidden else "has no record"
-            repair = (
-                "the next run of this product sweeps it" if hidden else _removal(workspace, place)
-            )
+            if hidden:
+                repair = "the next run of this product sweeps it"
+            else:  # a store that grows is taken up again
+                grows = place == product
+                repair = _remake(product, "") if grows else _removal(workspace, place)
             differences.append(Difference(product, "", f"{place} {what}", repair))
     return differences
 
@@ -215,15 +217,20 @@ def _place_of(name: str, spoken_for: set[str]) -> str:
     folder = next((str(p) for p in PurePosixPath(name).parents if str(p) in spoken_for), None)
     if folder is not None:
         return folder
+    parts = name.split("/")
+    if parts[0] in LINES_OF_COLLECTIONS and parts[2:3] == ["store"]:
+        return "/".join(parts[:3])
     head, found, _ = name.partition(".zarr/")
     return f"{head}.zarr" if found else name
 
 
 def _belongs(place: str, key: str) -> bool:
-    folder, name = key.split("/")
+    folder, _, name = key.rpartition("/")
     leaf = place.rpartition("/")[2]
-    return place.startswith((f"{key}/", f"{key}.")) or (
-        leaf.startswith(f".{name}.") and place.startswith(folder)
+    return (
+        place == key
+        or place.startswith((f"{key}/", f"{key}."))
+        or (leaf.startswith(f".{name}.") and place.startswith(folder))
     )
 
 
@@ -234,7 +241,9 @@ def _removal(workspace: Workspace, place: str) -> str:
 
 def _remake(key: str, partition: str) -> str:
     """The command that makes one partition again."""
-    line, name = key.split("/")
+    line, _, name = key.partition("/")
+    if line == "virtual":
+        return f"dor-ecco virtual build {name.partition('/')[0]}"
     if line == "dor" and "|" in partition:
         return f"dor-ecco cases process '{partition}' --verify"
     if key in _STORES:

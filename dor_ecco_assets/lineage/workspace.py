@@ -139,6 +139,7 @@ class Workspace:
     _kept: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
     _recorded: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     _identities: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    _bound: dict[str, Product] = field(default_factory=dict[str, Product])
 
     def product(self, key: str) -> Product:
         """The product with this key.
@@ -149,7 +150,12 @@ class Workspace:
             If there is none; names the nearest.
         """
         if key in self.products:
-            return self.products[key]
+            found = self.products[key]
+            if found.bound is None:
+                return found
+            if key not in self._bound:
+                self._bound[key] = found.bound(self.storage)
+            return self._bound[key]
         import difflib
 
         near = difflib.get_close_matches(key, self.products, n=3, cutoff=0.3)
@@ -194,7 +200,8 @@ class Workspace:
             code_version=product.code_version,
             partition=partition,
             config=config,
-            inputs={name: self._identity(found) for name, found in sorted(keys.items())},
+            inputs={name: self._identity(found) for name, found in sorted(keys.items())}
+            | {name: found.sha256 for name, found in product.published(partition).items()},
             upstream=upstream | recorded(product, partition),
         )
 
@@ -571,7 +578,11 @@ class Workspace:
             log.warning("%s", error)
             return None
         current = record is not None and record.fingerprint == wanted.fingerprint()
-        if record is not None and current and is_there(self.storage, record, verify=policy.verify):
+        if (
+            record is not None
+            and current
+            and is_there(self.storage, record, verify=policy.verify, digest=product.digest)
+        ):
             return Outcome(wanted.partition, record, skipped=True)
         if product.together:
             return None
@@ -608,6 +619,7 @@ class Workspace:
             stale_members=lambda: self.stale_members(product.key, ingredients.partition),
             failed=tuple(ingredients.config.get("failed", ())) if product.gathers_failures else (),
             workshop=self.storage.workshop(place),
+            storage=self.storage,
         )
         watch = Stopwatch()
 
@@ -617,7 +629,7 @@ class Workspace:
                 self._current_record(name)
             for member in self._present(product, ingredients):
                 self._current_member(ingredients, *member)
-            return self._sources(ingredients, keys)
+            return self._sources(ingredients, keys) | self._published_sources(product, ingredients)
 
         outcomes: dict[str, Outcome] = {}
         with self.inputs.faults(""), self.storage.faults(product.key):
@@ -625,6 +637,7 @@ class Workspace:
             contents = {product.key: made} if isinstance(made, Content) else made
             for name, made_of in wanted.items():
                 self._recorded.pop(name, None)
+                self._bound.clear()  # what is published now may be a listing that others follow
                 outcomes[name] = publish(
                     self.storage,
                     self.product(name),
@@ -639,6 +652,25 @@ class Workspace:
         shutil.rmtree(task.workshop, ignore_errors=True)
         self.storage.delete(failure_key(product.together, ingredients.partition))
         return replace(outcomes[key], together=outcomes)
+
+    def _published_sources(
+        self, product: Product, ingredients: Ingredients
+    ) -> dict[str, dict[str, Any]]:
+        """Where published inputs lie; refuses those that were published anew meanwhile."""
+        current = product if product.bound is None else product.bound(self.storage)
+        found = current.published(ingredients.partition)
+        for name, each in found.items():
+            if each.sha256 != ingredients.inputs.get(name):
+                raise InputMissing(
+                    f"{self.storage.locate(each.key)} was published while {product.key} "
+                    f"{ingredients.partition} was made from what was there before; nothing was "
+                    "published: run again",
+                    code="InputChanged",
+                )
+        return {
+            name: {"uri": self.storage.locate(key), "bytes": size, "sha256": sha256}
+            for name, (key, size, sha256) in found.items()
+        }
 
     def _sources(
         self, ingredients: Ingredients, keys: Mapping[str, str | None]
@@ -813,6 +845,9 @@ class _Listed:
 
     def read(self, key: str) -> bytes | None:
         return self._storage.read(key)
+
+    def fetch(self, key: str, path: Path) -> bool:
+        return self._storage.fetch(key, path)
 
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         return self._storage.list(prefix)

@@ -113,12 +113,14 @@ def _write_sample(folder: Path) -> None:
 
 
 def _write_atlas(folder: Path, configs: str) -> None:
-    """Write the history files of every case of the demo's atlas."""
+    """Write the history files of every case of the demo's atlas, and of its control run."""
     from dor_ecco_assets.dor.configuration import case_partitions, load_line
     from dor_ecco_assets.samples.dor_inputs import sample_atlas
 
     line = load_line(configs)
-    sample_atlas(folder, line, configs).write(case_partitions(line.specification))
+    sample = sample_atlas(folder, line, configs)
+    sample.write(case_partitions(line.specification))
+    sample.write_control()
 
 
 def _mirror(made: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dor_ecco_assets.atlas.polygons import NO_POLYGON
 from dor_ecco_assets.errors import ConfigurationError
-from dor_ecco_assets.grids.pop import POP_RADIUS_M, pop_grid_dataset, spherical_area
+from dor_ecco_assets.grids.pop import POP_RADIUS_M, PopCells, pop_grid_dataset, spherical_area
 from dor_ecco_assets.samples.classic_netcdf import ClassicLayout, ClassicVariable
 from dor_ecco_assets.samples.llc_grid import sample_depth_m
 
@@ -133,19 +133,17 @@ def sample_pop_grid(
     if undefined_land:
         hidden = ~_widened(wet)
         tlat[hidden] = tlong[hidden] = np.nan
-    return pop_grid_dataset(
-        name=name,
+    cells = PopCells(
         tlat=tlat,
         tlong=tlong,
         wet=wet,
-        dz_cm=dz_cm,
         corner_lat=corner_lat,
         corner_lon=corner_lon,
         tarea_cm2=spherical_area(corner_lat, corner_lon) * POP_RADIUS_M**2 * 1e4,
         kmt=kmt,
         region_mask=region,
-        source="analytic sample",
     )
+    return pop_grid_dataset(cells, dz_cm, name=name, source="analytic sample")
 
 
 def _kmt(

@@ -39,6 +39,10 @@ class Readable(Protocol):
         """All bytes of `key`, or None where there is no such object."""
         ...
 
+    def fetch(self, key: str, path: Path) -> bool:
+        """Copy `key` to a local file in little memory; False where there is no such object."""
+        ...
+
     def stat(self, key: str) -> Stat | None:
         """Size and stamp of `key`, or None where there is no such object."""
         ...

@@ -109,6 +109,24 @@ class Bucket:
 
         return self._ask("read", key, get, absent=None)
 
+    def fetch(self, key: str, path: Path) -> bool:
+        def get() -> bool:
+            reply, size = obstore.get(self._store, key), 0
+            try:
+                with path.open("wb") as file:
+                    for part in reply.stream(min_chunk_size=1 << 20):
+                        size += file.write(part)
+            except OSError as error:
+                if error.errno is None:  # of the connection, not of this machine's disk
+                    raise
+                path.unlink(missing_ok=True)
+                raise refusal(error, path) from error
+            if size != reply.meta["size"]:
+                raise _CutError(f"{size} bytes of {reply.meta['size']} arrived")
+            return True
+
+        return self._ask("read", key, get, absent=False)
+
     def stat(self, key: str) -> Stat | None:
         def head() -> Stat:
             meta = obstore.head(self._store, key)
@@ -166,6 +184,15 @@ class Bucket:
             return bytes(obstore.get(self._store, key).bytes()) == data
         except FileNotFoundError as error:  # a 409: somebody is at it right now
             raise _CutError("another conditional write is under way") from error
+
+    def honours_conditions(self, key: str) -> bool:
+        """Whether the service refuses puts whose condition does not hold; `key` is left unused."""
+        try:
+            if not self.put_new(key, b"one") or self.put_new(key, b"two"):
+                return False
+            return not self._replace(key, b"three", '"0123456789abcdef0123456789abcdef"')
+        finally:
+            self.delete(key)
 
     def publish(self, key: str, scratch: Path, sha256: str) -> None:
         try:

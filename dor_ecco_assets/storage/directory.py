@@ -46,6 +46,13 @@ class Directory:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def fetch(self, key: str, path: Path) -> bool:
+        with _refusals(self.root / key, path):
+            if not (self.root / key).is_file():
+                return False
+            shutil.copyfile(self.root / key, path)
+        return True
+
     def stat(self, key: str) -> Stat | None:
         with _refusals(self.root / key):
             try:
@@ -69,7 +76,7 @@ class Directory:
         with _refusals(self.root / key, scratch):
             _write_durably(scratch, data)
             scratch.replace(self.root / key)
-            _sync_folder(scratch.parent)
+            sync_folder(scratch.parent)
 
     def put_new(self, key: str, data: bytes) -> bool:
         scratch = self.scratch(key, f"{os.getpid()}-{threading.get_ident()}")
@@ -81,7 +88,7 @@ class Directory:
                 return False
             finally:
                 scratch.unlink()
-            _sync_folder(scratch.parent)
+            sync_folder(scratch.parent)
         return True
 
     def publish(self, key: str, scratch: Path, sha256: str) -> None:
@@ -94,14 +101,14 @@ class Directory:
             if target.is_dir():
                 _remove(target)
             scratch.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def delete(self, key: str) -> None:
         path = self.root / key
         with _refusals(path):
             _remove(path)
             if path.parent.is_dir():  # a removed record must not come back after a power cut
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
 
     def scratch(self, key: str, label: str) -> Path:
         target = self.root / key
@@ -209,10 +216,11 @@ def _sync_tree(path: Path) -> None:
             os.fsync(file.fileno())
     if path.is_dir():
         for folder, _, _ in os.walk(path):
-            _sync_folder(Path(folder))
+            sync_folder(Path(folder))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

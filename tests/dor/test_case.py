@@ -18,6 +18,7 @@ import zarr
 from dor_ecco_assets.dor import case as case_module
 from dor_ecco_assets.dor import case_stores
 from dor_ecco_assets.dor import month as month_module
+from dor_ecco_assets.dor import research as research_module
 from dor_ecco_assets.dor.case_grid import case_grid
 from dor_ecco_assets.dor.case_stores import STORES
 from dor_ecco_assets.dor.month import MOL_PER_M2_YEAR, MonthSetup
@@ -298,7 +299,7 @@ def test_parts_of_a_dead_run_are_swept(tmp_path):
     sample = write_sample(tmp_path)
     made = sample.run()
     left = [
-        made.research[0].with_name("x.nc.part"),
+        made.research[0].with_name(".x.nc.part"),
         tmp_path / "out" / "stores" / "map_fields.part",
         tmp_path / "out" / "checkpoint" / "months" / "0347-07.json.part",
     ]
@@ -307,6 +308,23 @@ def test_parts_of_a_dead_run_are_swept(tmp_path):
     left[2].touch()
     sample.run()
     assert not any(path.exists() for path in left)
+
+
+def test_no_reader_of_the_folder_meets_a_file_that_is_not_whole(tmp_path, monkeypatch):
+    sample = write_sample(tmp_path)
+    original, seen, synced = research_module.h5py.File, [], []
+
+    def watched(*args, **kwargs):
+        folder = tmp_path / "out/research/001/07"
+        seen.append(sorted(path.name for path in folder.glob("[!.]*")))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(research_module.h5py, "File", watched)
+    monkeypatch.setattr(research_module, "sync_folder", synced.append)
+    made = sample.run()
+    names = [path.name for path in made.research]
+    assert seen == [names[:0], names[:1], names[:2]]
+    assert synced == [made.research[0].parent] * 3
 
 
 # Bad input
@@ -617,7 +635,6 @@ def write_case():
     return case_at(load_atlas("dor"), 388, 7)
 
 
-@pytest.mark.slow
 def test_three_months_of_full_size(tmp_path):
     from dor_ecco_assets.samples.pop_grid import sample_pop_grid
     from dor_ecco_assets.samples.pop_history import SampleCase, SampleOcean

@@ -7,12 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from dor_ecco_assets.dor.case import _Run
+from dor_ecco_assets.errors import WorkFailed
+from dor_ecco_assets.products import Production
 from dor_ecco_assets.samples.pop_faults import plant
+from dor_ecco_assets.settings import Place
 from tests.cli.production import Cli
 from tests.dor.atlas import make_inputs, production
-from tests.dor.test_products import identities, published
+from tests.dor.test_assets import Location
+from tests.dor.test_products import MEMBERS, identities, published
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -72,6 +78,18 @@ def test_process_all_of_a_polygon_leaves_what_dagster_leaves(cli, project, prepa
         workspace.make("dor/case_rows", f"{month}|001")
     assert published(root) == published(project / "other")
     assert identities(root) == identities(project / "other")
+    # The same partitions as one range of a backfill: same bytes, same records, same lineage.
+    shutil.copytree(project / "data/inputs", project / "inputs", copy_function=shutil.copy2)
+    shutil.copytree(project / "my-configs", project / "configs")
+    location = Location(project, "backfilled")
+    assert location.run(*MEMBERS, first="01|001", last="10|001").success
+    assert published(root) == published(project / "backfilled")
+    assert identities(root) == identities(project / "backfilled")
+    with dg.DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        for key in MEMBERS:
+            asset = dg.AssetKey(key.split("/"))
+            assert instance.get_materialized_partitions(asset) == location.materialised(key)
+    location.opened.pop().dispose()
     again = rows(cli("cases", "process-all", "--polygon", "1", "--json"))
     assert {row["became"] for row in again} == {"up to date"}
     assert statuses(cli) == {
@@ -84,6 +102,9 @@ def test_process_all_of_a_polygon_leaves_what_dagster_leaves(cli, project, prepa
 def test_without_a_choice_cases_that_have_history_are_made(cli):
     made = rows(cli("cases", "process-all", "--max-cases", "2", "--json"))
     assert [row["partition"] for row in made] == ["07|000", "01|001"]
+    words = ("--start", "1", "--end", "2", "--month", "7", "--json")
+    made = rows(cli("cases", "process-all", *words))
+    assert [(row["partition"], row["became"]) for row in made] == [("07|001", "made")]
 
 
 def test_a_failed_case_ends_in_1_and_says_which_month(cli, project, prepared):
@@ -107,6 +128,45 @@ def test_a_failed_case_ends_in_1_and_says_which_month(cli, project, prepared):
     assert statuses(cli)["07|001"] == "stale"
 
 
+def test_one_query_tells_every_status_apart(cli, project, prepared, monkeypatch):
+    def history(partition, k):
+        case = prepared[1].case(partition)
+        return project / "data/inputs/pop/cases" / case.case.name / "ocn/hist" / case.file_name(k)
+
+    def make(partition):
+        Production(
+            Place(root=str(project / "data")),
+            Place(root=str(project / "data/inputs")),
+            str(project / "my-configs"),
+        ).workspace().make("dor/case_rows", partition)
+
+    make("01|001")
+    make("07|001")
+    with history("07|001", 2).open("ab") as file:
+        file.write(b"\0")
+    plant(history("04|001", 0), "wrong calendar")
+    with pytest.raises(WorkFailed):
+        make("04|001")
+    with monkeypatch.context() as patch:  # a run that is ended after its second month
+        month_made = _Run.make
+
+        def ended(self, month, *rest):
+            if month == (347, 12):
+                raise KeyboardInterrupt
+            month_made(self, month, *rest)
+
+        patch.setattr(_Run, "make", ended)
+        with pytest.raises(KeyboardInterrupt):
+            make("10|001")
+    assert statuses(cli) == {
+        **dict.fromkeys(("01|000", "04|000", "07|000", "10|000"), "absent"),
+        "01|001": "done",
+        "04|001": "failed",
+        "07|001": "stale",
+        "10|001": "partial",
+    }
+
+
 def test_a_case_without_history_that_is_asked_for_fails(cli):
     result = cli("cases", "process", "01|000", code=1)
     assert "no history file" in result.stderr
@@ -119,7 +179,7 @@ def test_a_case_without_history_that_is_asked_for_fails(cli):
         (["cases", "process", "07|999"], "there is no case"),
         (["cases", "list", "--month", "2"], "injection month 2"),
         (["cases", "list", "--compat", "exact"], "none or reference"),
-        (["vis", "template", "store9"], "store1, store3"),
+        (["vis", "template", "store9"], "there is no store"),
     ],
 )
 def test_a_wrong_word_is_a_usage_error(cli, words, said):
@@ -130,6 +190,12 @@ def test_compat_is_told_by_option_or_variable(cli, project, monkeypatch):
     cli("cases", "process", "07|001", "--compat", "reference")
     monkeypatch.setenv("DOR_ECCO_COMPAT", "none")
     assert statuses(cli)["07|001"] == "stale"
+    # A store never says that its values are others than they are.
+    refused = cli("vis", "populate", "store3", code=1)
+    assert "was made with compat reference, the store says none" in refused.stderr
+    cli("vis", "populate", "store3", "--compat", "reference")
+    about = json.loads((project / "data/dor/uptake_by_distance.zarr/.zattrs").read_text())
+    assert about["compat"] == "reference"
 
 
 def test_stores_are_made_copied_and_never_overwritten_by_chance(cli, project):
@@ -189,3 +255,26 @@ def test_former_variables_say_where_things_lie(project, monkeypatch, tmp_path):
     result = CliRunner().invoke(app, ["cases", "process", "07|001", *configs])
     assert result.exit_code == 0, result.output
     assert (project / "out/dor/case_rows/07/001.zarr").exists()
+    for store, variable in (
+        ("store1", "OCEAN_CDR_STORE_1_PATH"),
+        ("store3", "OCEAN_CDR_CUMULATIVE_FG_CO2_PERCENT_STORE_PATH"),
+    ):
+        monkeypatch.setenv(variable, str(project / f"{store}.zarr"))
+        for command in (f"create-template-{store}", f"populate-{store}"):
+            result = CliRunner().invoke(app, ["vis", command, *configs])
+            assert result.exit_code == 0, result.output
+        assert (project / f"{store}.zarr/case_status/0.2").exists()
+
+
+def test_the_environment_is_looked_at_and_made_only_if_asked(project, cli):
+    found = rows(Cli(project / "absent")("setup-environment", "--json", code=1))
+    assert [row["state"] for row in found] == ["missing", "missing", "good"]
+    assert not (project / "absent").exists()
+    made = rows(Cli(project / "absent")("setup-environment", "--create", "--json"))
+    assert {row["state"] for row in made} == {"good"}
+    assert (project / "absent/data/inputs").is_dir()
+    assert {row["check"] for row in rows(cli("setup-environment", "--json"))} == {
+        "data",
+        "inputs",
+        "dependencies",
+    }

@@ -13,12 +13,18 @@ import numpy.testing as npt
 import pytest
 import xarray as xr
 
+import dor_ecco_assets
+from dor_ecco_assets.dor.history import open_history
 from dor_ecco_assets.dor.products import CASE_ROWS, RESEARCH
-from dor_ecco_assets.errors import InputMissing, PartitionBusy, WorkFailed
+from dor_ecco_assets.errors import ConfigurationError, InputMissing, PartitionBusy, WorkFailed
 from dor_ecco_assets.lineage.record import read_record
 from dor_ecco_assets.lineage.tracing import reconcile, trace
 from dor_ecco_assets.lineage.workspace import Policy
+from dor_ecco_assets.products import Production
 from dor_ecco_assets.samples.pop_faults import plant
+from dor_ecco_assets.settings import Place
+from dor_ecco_assets.storage import open_storage
+from dor_ecco_assets.storage.bucket import Bucket
 from tests.dor.atlas import make_inputs, production
 
 CASE = "07|001"
@@ -103,6 +109,31 @@ def test_rows_are_those_of_the_oracle(tmp_path, month):
         npt.assert_allclose(rows["efficiency"], oracle.efficiency, rtol=1e-13)
         npt.assert_allclose(rows["uptake_percent"], oracle.uptake_percent, rtol=1e-13)
         npt.assert_allclose(rows["ring_uptake_mmol"], oracle.ring_uptake_mmol, rtol=1e-13)
+
+
+def test_a_notebook_opens_any_product_of_cases(atlas, monkeypatch):
+    folder, sample = atlas
+    workspace = production(folder).workspace()
+    for partition in (CASE, "10|000"):
+        workspace.make(CASE_ROWS, partition)
+    monkeypatch.setenv("DOR_ECCO_ROOT", str(folder / "root"))
+    with dor_ecco_assets.open(CASE_ROWS) as rows:
+        assert list(rows["partition"].values) == [CASE, "10|000"]
+        expected = sample.case(CASE).oracle().efficiency
+        npt.assert_allclose(rows["efficiency"].sel(partition=CASE), expected, rtol=1e-13)
+    with (
+        dor_ecco_assets.open(RESEARCH, CASE) as months,
+        open_history(history(folder, sample, 2)) as source,
+    ):
+        assert list(months["elapsed_time"].values) == [0, 31, 62]
+        assert list(months["time_delta"].values) == [31, 31, 30]
+        assert months["DIC"].dims[2] == "elapsed_time"
+        assert months["TLAT"].dims == ("nlat", "nlon")
+        npt.assert_array_equal(
+            months["FG_CO2"].values[0, 0, 2].ravel(), source.numbers("FG_CO2").ravel()
+        )
+    with pytest.raises(ConfigurationError, match="name one"):
+        dor_ecco_assets.open("dor/fg_co2_excess")
 
 
 def test_lineage_goes_back_to_every_history_file_and_its_checksum(atlas):
@@ -223,23 +254,63 @@ def test_s3_holds_the_same_bytes_as_a_directory(atlas, bucket, s3_environment):
     assert remote.make(CASE_ROWS, CASE, Policy(verify=True)).skipped
 
 
-def test_history_on_s3_gives_the_same_bytes(atlas, bucket, s3_environment, tmp_path):
-    from dor_ecco_assets.settings import Place
-    from dor_ecco_assets.storage import open_storage
-
-    folder, _ = atlas
+def on_s3(folder: Path, bucket: str) -> Production:
+    """The same production with its inputs in a bucket."""
     inputs = open_storage(Place(root=f"s3://{bucket}/inputs"))
     for path in (folder / "inputs").rglob("*"):
         if path.is_file():
             inputs.put(path.relative_to(folder / "inputs").as_posix(), path.read_bytes())
-    here = production(folder)
-    here.workspace().make(CASE_ROWS, CASE)
-    there = dataclasses.replace(
-        here, root=Place(root=str(tmp_path / "other")), inputs=Place(root=f"s3://{bucket}/inputs")
+    return dataclasses.replace(
+        production(folder, str(folder / "other")), inputs=Place(root=f"s3://{bucket}/inputs")
     )
+
+
+def test_history_on_s3_gives_the_same_bytes_one_month_on_disk_at_a_time(
+    atlas, bucket, s3_environment, monkeypatch
+):
+    folder, _ = atlas
+    production(folder).workspace().make(CASE_ROWS, CASE)
+    there, held, fetch = on_s3(folder, bucket), [], Bucket.fetch
+
+    def watched(self, key, path):
+        held.append(len(list(path.parent.iterdir())))
+        return fetch(self, key, path)
+
+    monkeypatch.setattr(Bucket, "fetch", watched)
     there.workspace().make(CASE_ROWS, CASE)
-    assert published(tmp_path / "other") == published(folder / "root")
-    assert identities(tmp_path / "other") == identities(folder / "root")
+    assert held == [0, 0, 0]
+    assert published(folder / "other") == published(folder / "root")
+    assert identities(folder / "other") == identities(folder / "root")
+
+
+def test_bad_history_on_s3_is_named_there_and_only_it_is_fetched_again(
+    atlas, bucket, s3_environment, monkeypatch
+):
+    folder, sample = atlas
+    bad = history(folder, sample, 1)
+    good = bad.read_bytes()
+    plant(bad, "truncated")
+    copy = plant(history(folder, sample, 2), "duplicate month")
+    there = on_s3(folder, bucket)
+    with pytest.raises(WorkFailed, match="further files of a month"):
+        there.workspace().make(CASE_ROWS, CASE)
+    inputs = open_storage(there.inputs)
+    key = bad.relative_to(folder / "inputs").as_posix()
+    inputs.delete(copy.relative_to(folder / "inputs").as_posix())
+    with pytest.raises(WorkFailed, match=f"s3://{bucket}/inputs/{key}") as raised:
+        there.workspace().make(CASE_ROWS, CASE)
+    assert raised.value.code == "HistoryTruncated"
+    inputs.put(key, good)
+    fetched, fetch = [], Bucket.fetch
+
+    def watched(self, name, path):
+        fetched.append(name)
+        return fetch(self, name, path)
+
+    monkeypatch.setattr(Bucket, "fetch", watched)
+    outcome = there.workspace().make(CASE_ROWS, CASE)
+    assert fetched == [key]
+    assert outcome.together[RESEARCH].record.details["months_kept"] == 2
 
 
 KILLED = """

@@ -21,6 +21,7 @@ from dor_ecco_assets.dor.rings import (
     inside,
     ring_index,
 )
+from dor_ecco_assets.grids.llc_geometry import xyz_from_lonlat
 
 FILL = np.float32(9.969209968386869e36)
 
@@ -122,22 +123,45 @@ def test_cancellation_is_compensated():
 # Rings
 
 
-@pytest.mark.parametrize("centre", [(0.0, 0.0), (359.9, -10.0), (0.1, 10.0), (123.0, 84.0)])
-def test_distance_agrees_with_the_angle_between_directions(centre):
+CENTRES = [(0.0, 0.0), (359.9, -10.0), (0.1, 10.0), (123.0, 84.0), (200.0, -89.0), (360.0, 0.1)]
+
+
+def _haversine_m(centre, lon, lat):
+    """In extended precision."""
+    radian = np.longdouble("3.14159265358979323846264338327950288") / 180
+    lon, lat = np.asarray(lon, np.longdouble) * radian, np.asarray(lat, np.longdouble) * radian
+    lam, phi = (np.longdouble(angle) * radian for angle in centre)
+    half = np.sin((lat - phi) / 2) ** 2
+    half += np.cos(lat) * np.cos(phi) * np.sin((lon - lam) / 2) ** 2
+    return 2 * np.longdouble(EARTH_RADIUS_M) * np.arcsin(np.sqrt(np.minimum(half, 1)))
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_distance_agrees_with_the_haversine_formula_in_extended_precision(centre):
     rng = np.random.default_rng(1)
     lon, lat = rng.uniform(-180, 540, 500), rng.uniform(-90, 90, 500)
+    # Near the centre, and near the point opposite, where the formula is at its worst.
+    near = rng.uniform(-1e-3, 1e-3, (2, 50))
+    lon = np.concatenate([lon, centre[0] + near[0], centre[0] + 180 + near[0]])
+    lat = np.concatenate([lat, centre[1] + near[1], -centre[1] + near[1]])
+    found = great_circle_m(centre, xyz_from_lonlat(lon, lat))
+    exact = _haversine_m(centre, lon, lat).astype(np.float64)
+    np.testing.assert_allclose(found[:550], exact[:550], atol=2e-6)
+    np.testing.assert_allclose(found, exact, atol=0.5)
 
-    def direction(lon, lat):
-        phi, lam = np.deg2rad(lat), np.deg2rad(lon)
-        return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
 
-    one, other = direction(*map(np.array, centre))[:, None], direction(lon, lat)
-    cross = np.linalg.norm(np.cross(one, other, axis=0), axis=0)
-    angle = np.arctan2(cross, (one * other).sum(axis=0))
-    np.testing.assert_allclose(great_circle_m(centre, lon, lat), EARTH_RADIUS_M * angle, atol=1e-3)
-    here = great_circle_m(centre, np.array([centre[0]]), np.array([centre[1]]))
-    assert here[0] == 0
-    assert np.isnan(great_circle_m(centre, np.array([np.nan]), np.array([np.nan])))[0]
+@pytest.mark.parametrize("centre", CENTRES)
+def test_cells_put_at_the_centre_and_on_edges_are_there(centre):
+    away = np.array([0.0, 500e3, 550e3, 1000e3, 2000e3])
+    lat = centre[1] + np.rad2deg(away / EARTH_RADIUS_M)
+    over_pole = lat > 90
+    for turn in (-360.0, 0.0, 360.0):
+        lon = centre[0] + turn + np.where(over_pole, 180.0, 0.0)
+        found = great_circle_m(centre, xyz_from_lonlat(lon, np.where(over_pole, 180 - lat, lat)))
+        np.testing.assert_array_equal(found, away)
+        np.testing.assert_array_equal(ring_index(found), [0, 9, 10, 19, 39])
+    nowhere = xyz_from_lonlat(np.array([np.nan]), np.array([np.nan]))
+    assert np.isnan(great_circle_m(centre, nowhere))[0]
 
 
 def test_membership_is_up_to_and_including_the_radius():

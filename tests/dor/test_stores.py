@@ -20,7 +20,7 @@ from dor_ecco_assets.dor.products import (
     REPORT,
     UPTAKE_STORE,
 )
-from dor_ecco_assets.errors import GridMismatch, InputMissing, WorkFailed
+from dor_ecco_assets.errors import GridMismatch, InputMissing, InputUnusable, WorkFailed
 from dor_ecco_assets.lineage.record import read_record
 from dor_ecco_assets.lineage.tracing import reconcile
 from dor_ecco_assets.products import Production
@@ -266,6 +266,15 @@ def test_published_efficiencies_are_reproduced_to_their_three_decimals(tmp_path)
     assert (np.delete(found, np.arange(11, 180, 12), axis=0) == FILL).all()
     assert (store["case_status"][:] == 1).all()
     assert workspace.make(PUBLISHED, "").skipped
+    other = tmp_path / "inputs/pop/oae_atlas/regions_joined.geojson"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(source.read_bytes().replace(b"0.8", b"0.7", 1))
+    workspace = Production(
+        Place(root=str(tmp_path / "root")), Place(root=str(tmp_path / "inputs"))
+    ).workspace()
+    with pytest.raises(InputUnusable, match="expected a7b065d6") as caught:
+        workspace.make(PUBLISHED, "")
+    assert caught.value.code == "ChecksumMismatch"
 
 
 KILLED = """

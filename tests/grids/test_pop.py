@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dor_ecco_assets.errors import InputMissing, InputUnusable
 from dor_ecco_assets.grids.pop import (
     POP_RADIUS_M,
+    PopCells,
     corners_from_u_points,
     parse_levels,
     pop_grid_dataset,
@@ -222,15 +223,14 @@ def test_a_written_grid_reads_back_with_its_undefined_points(tmp_path):
 
 def test_a_grid_of_u_points_alone_gets_its_areas_from_corners():
     sample = sample_pop_grid(24, 20, 3)
-    grid = pop_grid_dataset(
-        name="bare",
+    cells = PopCells(
         tlat=sample["TLAT"].values,
         tlong=sample["TLONG"].values,
         wet=sample["wet"].values,
-        dz_cm=sample["dz"].values,
         ulat=sample["ULAT"].values,
         ulong=sample["ULONG"].values,
     )
+    grid = pop_grid_dataset(cells, sample["dz"].values, name="bare")
     npt.assert_allclose(grid["TAREA"].values[1:], sample["TAREA"].values[1:], rtol=1e-14)
     assert "solid angle" in grid.attrs["area_source"]
 

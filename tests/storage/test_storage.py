@@ -78,6 +78,17 @@ def test_a_published_file_has_the_digest_it_was_given(storage):
         assert file.read() == data[-10:]
 
 
+def test_an_object_is_fetched_into_a_file(storage, tmp_path):
+    data = os.urandom(3_000_000)
+    storage.put("folder/x", data)
+    assert storage.fetch("folder/x", tmp_path / "y")
+    assert (tmp_path / "y").read_bytes() == data
+    assert not storage.fetch("folder/absent", tmp_path / "z")
+    assert not (tmp_path / "z").exists()
+    with pytest.raises(StorageRefused):
+        storage.fetch("folder/x", tmp_path / "no/such/folder")
+
+
 def test_the_s3_object_carries_its_sha256(s3_server, s3_environment, bucket):
     storage = open_storage(Place(root=f"s3://{bucket}/p"))
     sha256 = published(storage, "f.nc", b"granule")
