@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 #: A configuration value whose JSON is longer than this stands in records as its digest.
@@ -35,6 +36,10 @@ class Ingredients:
 
     def fingerprint(self) -> str:
         """SHA-256 over all of it, independent of the order in which it was gathered."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         text = json.dumps(
             [self.code_version, self.partition, self.config, self.inputs, self.upstream],
             sort_keys=True,

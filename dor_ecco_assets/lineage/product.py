@@ -237,6 +237,8 @@ class Task:
         A local folder, not there at first, that is kept until the partition is published.
     storage : Readable
         The root, for what is `Product.published` and for what this partition was before.
+    forced : bool
+        Whether the run may replace what it would otherwise refuse to touch.
     """
 
     partition: str
@@ -251,6 +253,7 @@ class Task:
     failed: tuple[str, ...] = ()
     workshop: Path = Path()
     storage: Readable | None = None
+    forced: bool = False
 
 
 class Published(NamedTuple):
@@ -315,7 +318,7 @@ class Product:
         partitions, members and `published` of a listing that grows.
     together : str
         ``line/name`` shared by products that are made in one go, under one claim, from the same
-        inputs; each keeps its own record. What fails is noted and tried again by every run: it is
+        inputs, upstream and configuration; each keeps its own record. What fails is noted and tried again by every run: it is
         not put into quarantine, because much of it may have been made.
     """
 

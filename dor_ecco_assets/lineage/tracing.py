@@ -248,7 +248,9 @@ def _remake(key: str, partition: str) -> str:
         return f"dor-ecco cases process '{partition}' --verify"
     if key in _STORES:
         return f"dor-ecco vis populate {_STORES[key]} --month {int(partition)}"
-    if line == "dor":
+    if key == "pyramids/atlas":
+        return f"dor-ecco vis populate store2 --month {int(partition[:2])} --verify"
+    if line in ("dor", "pyramids"):
         return f"dagster asset materialize -m dor_ecco_assets.definitions --select {key}"
     if line == "grids":
         return "dor-ecco ecco grid --verify"

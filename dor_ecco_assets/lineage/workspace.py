@@ -35,6 +35,7 @@ from dor_ecco_assets.lineage.publication import (
     Stopwatch,
     claim_name,
     is_there,
+    looks_there,
     publish,
 )
 from dor_ecco_assets.lineage.quarantine import (
@@ -139,6 +140,13 @@ class Workspace:
     _kept: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
     _recorded: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     _identities: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    _together: dict[tuple[str, str], Ingredients] = field(
+        default_factory=dict[tuple[str, str], Ingredients]
+    )
+    _inputs: dict[tuple[str, str], Mapping[str, str | None]] = field(
+        default_factory=dict[tuple[str, str], Mapping[str, str | None]]
+    )
     _bound: dict[str, Product] = field(default_factory=dict[str, Product])
 
     def product(self, key: str) -> Product:
@@ -192,7 +200,9 @@ class Workspace:
     ) -> Ingredients:
         product = self.product(key)
         keys = product.inputs(self._listed_inputs, partition) if keys is None else keys
-        config = dict(product.config(self.settings))
+        if key not in self._configs:
+            self._configs[key] = product.config(self.settings)
+        config = dict(self._configs[key])
         if product.gathers_failures:
             config["failed"] = list(self._failed_members(product, partition))
         upstream = {name: self.fingerprint(name) for name in product.upstream}
@@ -313,12 +323,15 @@ class Workspace:
         )
 
     def _identity_of_files(self, files: Files) -> str:
-        uri = self.inputs.locate(files)
-        if (uri, files.stat.stamp) not in self._identities:
-            self._identities[uri, files.stat.stamp] = self.remembered.recall(
-                "sha256", uri, files.stat, lambda: sha256_of_members(self._members_of(files))
+        known = (str(files), files.stat.stamp)
+        if known not in self._identities:
+            self._identities[known] = self.remembered.recall(
+                "sha256",
+                self.inputs.locate(files),
+                files.stat,
+                lambda: sha256_of_members(self._members_of(files)),
             )
-        return self._identities[uri, files.stat.stamp]
+        return self._identities[known]
 
     def _members_of(self, files: Files) -> dict[str, str]:
         """SHA-256 of each file; one that went meanwhile is left out."""
@@ -331,7 +344,13 @@ class Workspace:
 
     def input_keys(self, key: str, partition: str) -> Mapping[str, str | None]:
         """Raw inputs of one partition by name, None where one is absent; one listing per folder."""
-        return self.product(key).inputs(self._listed_inputs, partition)
+        product = self.product(key)
+        if not product.together:
+            return product.inputs(self._listed_inputs, partition)
+        one = (product.together, partition)  # all that are made together have the same
+        if one not in self._inputs:
+            self._inputs[one] = product.inputs(self._listed_inputs, partition)
+        return self._inputs[one]
 
     def unplaced(self, key: str) -> Sequence[InputUnusable]:
         """Why raw inputs that look like a product's own belong to none of its partitions."""
@@ -375,16 +394,9 @@ class Workspace:
             return read_failure(self.storage, together, partition)
         return read_quarantined(self.storage, key, partition)
 
-    def states(
-        self, key: str, inputs: Callable[[str], Mapping[str, str | None]] | None = None
-    ) -> Iterator[State]:
-        """How every partition of one product stands, in partition order.
-
-        `inputs` gives those of a partition in place of `input_keys`, for a walk of several products
-        that have the same.
-        """
+    def states(self, key: str) -> Iterator[State]:
+        """How every partition of one product stands, in partition order."""
         product = self.product(key)
-        inputs = inputs or partial(self.input_keys, key)
         stamps = dict(self.storage.list(f"{FOLDER}/{key}"))
         noted_key = partial(failure_key, product.owner)
         if not product.together:
@@ -397,7 +409,7 @@ class Workspace:
                 yield State(key, partition, "waiting", (NO_INPUT,))
                 continue
             name = record_key(key, partition)
-            keys = inputs(partition)
+            keys = self.input_keys(key, partition)
             if name not in stamps and keys and not any(keys.values()):
                 yield State(key, partition, "waiting", (NO_INPUT,))
                 continue
@@ -407,8 +419,22 @@ class Workspace:
                 yield State(key, partition, "stale", (error.message,))
                 continue
             note = self._note(key, partition) if noted_key(partition) in noted else None
-            wanted = self._ingredients(key, partition, self._walked_members, keys)
-            yield self._judge(product, wanted, record, note)
+            yield self._judge(product, self._walked(product, partition, keys), record, note)
+
+    def _walked(
+        self, product: Product, partition: str, keys: Mapping[str, str | None]
+    ) -> Ingredients:
+        """What a partition is made from, worked out once for all that are made together."""
+        one = (product.owner, partition)
+        if not product.together or one not in self._together:
+            found = self._ingredients(product.key, partition, self._walked_members, keys)
+            if product.together:
+                self._together[one] = found
+            return found
+        found = self._together[one]
+        if found.code_version == product.code_version:
+            return found
+        return replace(found, code_version=product.code_version)
 
     def records(self, key: str) -> Iterator[tuple[str, Record]]:
         """Every record of one product that can be read, by partition; `stale` names the others."""
@@ -441,7 +467,7 @@ class Workspace:
             return State(product.key, wanted.partition, standing, reasons)
 
         if record is not None and record.fingerprint == fingerprint:
-            if is_there(self.storage, record, verify=False):
+            if looks_there(self.storage, record):
                 missing = record.details.get("missing_variables", [])
                 return state("up to date", *(f"without {name}" for name in missing))
             return state("stale", f"{record.uri} is gone or has another size than recorded")
@@ -508,7 +534,7 @@ class Workspace:
                 return done
             try:
                 self._check_manifest(keys)
-                return self._publish(key, wanted, keys, still_held)
+                return self._publish(key, wanted, keys, still_held, forced=policy.force)
             except (InputUnusable, InputMissing, GridMismatch) as error:
                 if product.together:
                     lead = next(iter(wanted.values())).fingerprint()
@@ -603,6 +629,8 @@ class Workspace:
         wanted: Mapping[str, Ingredients],
         keys: Mapping[str, str | None],
         still_held: Callable[[], None],
+        *,
+        forced: bool,
     ) -> Outcome:
         product = self.product(next(iter(wanted)))
         ingredients = wanted[product.key]
@@ -620,6 +648,7 @@ class Workspace:
             failed=tuple(ingredients.config.get("failed", ())) if product.gathers_failures else (),
             workshop=self.storage.workshop(place),
             storage=self.storage,
+            forced=forced,
         )
         watch = Stopwatch()
 

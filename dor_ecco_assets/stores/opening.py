@@ -137,10 +137,23 @@ def open_uri(storage: Storage, record: Record) -> Any:
         )
     if record.details["format"] == "pyramid":
         return _open_pyramid(storage, record.uri)
+    if record.details["format"] == "icechunk":
+        return _open_icechunk(storage, record)
     if record.details["format"] == "zarr":
         return xr.open_zarr(storage.zarr_store(record.uri), consolidated=False, chunks=None)
     source, engine = netcdf_source(storage, record.uri)
     return xr.open_dataset(source, engine=engine)
+
+
+def _open_icechunk(storage: Storage, record: Record) -> "xr.Dataset":
+    """A recorded version of an Icechunk store; what it refers to is read as it says itself."""
+    import xarray as xr
+
+    from dor_ecco_assets.stores.icechunk_store import IcechunkStore
+
+    store = IcechunkStore(storage, record.uri).with_own_containers()
+    session = store.reading(record.details["snapshot"])
+    return xr.open_dataset(session.store, engine="zarr", consolidated=False, zarr_format=3)
 
 
 def _files_joined(storage: Storage, record: Record) -> "xr.Dataset":

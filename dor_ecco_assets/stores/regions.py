@@ -94,17 +94,23 @@ def put_schema(storage: Storage, key: str, schema: Mapping[str, bytes]) -> None:
     GridMismatch
         ``OtherSchema``, if a store of other shape, names or coordinates is there.
     """
-    for name, wanted in schema.items():
-        found = storage.read(f"{key}/{name}")
-        if found is None and not storage.put_new(f"{key}/{name}", wanted):
-            found = storage.read(f"{key}/{name}")
-        if found is not None and found != wanted:
-            raise GridMismatch(
-                f"{storage.locate(key)}: {name} is not what this atlas needs, so the store was "
-                "made for another one; choose another root, or remove the store by "
-                "`dor-ecco vis template STORE --force`",
-                code="OtherSchema",
-            )
+    absent = [name for name in schema if not _holds(storage, key, name, schema[name])]
+    for name in absent:
+        if not storage.put_new(f"{key}/{name}", schema[name]):
+            _holds(storage, key, name, schema[name])  # another writer's, put meanwhile
+
+
+def _holds(storage: Storage, key: str, name: str, wanted: bytes) -> bool:
+    """Whether an object of a schema is there; refuses another one."""
+    found = storage.read(f"{key}/{name}")
+    if found is not None and found != wanted:
+        raise GridMismatch(
+            f"{storage.locate(key)}: {name} is not what is needed now, so the store was made for "
+            "another grid or configuration; choose another root, or remove the store by "
+            "`dor-ecco vis template STORE --force` (of other maps: make the template by force)",
+            code="OtherSchema",
+        )
+    return found is not None
 
 
 def put_chunks(storage: Storage, key: str, chunks: Mapping[str, bytes]) -> None:

@@ -229,6 +229,12 @@ class CmrClient:
         reply = self._get("granules.umm_json", [*query.parameters(), ("page_size", "0")], None)
         return _hits(reply)
 
+    def some(self, query: CmrQuery, count: int) -> list[GranuleRecord]:
+        """The first granules of a query, in the order in which CMR gives them."""
+        asked = [*query.parameters(), ("page_size", str(count))]
+        items = self._get("granules.umm_json", asked, None).json().get("items", [])
+        return [_record(item) for item in items]
+
     def deleted(self, collection_concept_id: str, since: datetime) -> list[Tombstone]:
         """Granules of a collection that were deleted at a time or later, in order.
 

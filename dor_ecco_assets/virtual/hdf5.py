@@ -194,6 +194,7 @@ class _Parsing:
             "shape": shape,
             "dtype": np.dtypes.StringDType() if is_text else dtype,
             "attributes": dict(_attributes(item, self._wanted(names))),
+            "types": dict(_packing_types(item, names)),
             "fill_value": _fill_value(properties, dtype, is_text=is_text),
         }
         loaded = (
@@ -398,6 +399,15 @@ def _attributes(item: Any, names: Collection[bytes]) -> Iterator[tuple[str, Any]
             value = _attribute(h5a.open(item, name))
             if value is not None:
                 yield name.decode("utf-8", "replace"), value
+
+
+def _packing_types(item: Any, names: Collection[bytes]) -> Iterator[tuple[str, str]]:
+    """Types of the packing, where they are not those of numbers in JSON."""
+    for name in (b"scale_factor", b"add_offset"):
+        if name in names:
+            dtype, _ = _memory_type(h5a.open(item, name).get_type().encode())
+            if dtype is not None and dtype.str != "<f8":
+                yield name.decode(), dtype.name
 
 
 def _attribute(attribute: Any) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "ArrayReferences",
     "Codec",
     "GranuleReferences",
+    "content_of",
     "schema_fingerprint",
     "v2_metadata",
     "v3_metadata",
@@ -66,6 +67,9 @@ class ArrayReferences:
         Length 0 marks a chunk that was never written.
     values : ndarray, optional
         The decoded, still packed values, where they were loaded; there are no ranges then.
+    types : mapping of str to str
+        Types of `scale_factor` and `add_offset` other than float64, which decide the type of the
+        physical values.
     """
 
     dims: tuple[str, ...]
@@ -78,6 +82,7 @@ class ArrayReferences:
     offsets: Offsets
     lengths: Offsets
     values: npt.NDArray[Any] | None = None
+    types: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def packing(self) -> dict[str, Any]:
@@ -102,6 +107,9 @@ class GranuleReferences:
         The store's stamp of the bytes that were read; empty where it has none.
     parser : str
         Name and version of what parsed it.
+    modified : str
+        When the bytes that were read were written, ISO 8601 in UTC; empty where the store does not
+        tell.
     """
 
     arrays: dict[str, ArrayReferences]
@@ -109,6 +117,7 @@ class GranuleReferences:
     size: int = 0
     e_tag: str = ""
     parser: str = ""
+    modified: str = ""
 
     @property
     def chunk_count(self) -> int:
@@ -150,6 +159,22 @@ def schema_fingerprint(granule: GranuleReferences, concat_dim: str | None = None
     digest = hashlib.sha256()
     for name in sorted(granule.arrays):
         digest.update(json.dumps([name, *_schema(granule.arrays[name], concat_dim)]).encode())
+    return digest.hexdigest()
+
+
+def content_of(granule: GranuleReferences) -> str:
+    """Digest of every array's byte ranges or values, however they were found."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(granule.arrays):
+        array = granule.arrays[name]
+        digest.update(name.encode())
+        if array.values is None:
+            digest.update(array.offsets.tobytes())
+            digest.update(array.lengths.tobytes())
+        elif array.dtype.kind == "T":
+            digest.update("\0".join(array.values.ravel().tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array.values).tobytes())
     return digest.hexdigest()
 
 

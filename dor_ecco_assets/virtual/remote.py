@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC
 from typing import Any, NamedTuple, override
 
 import obstore
@@ -82,6 +83,7 @@ class _Reply(NamedTuple):
     data: bytes
     size: int
     e_tag: str
+    modified: str
 
 
 class RemoteFile(io.RawIOBase):
@@ -117,6 +119,7 @@ class RemoteFile(io.RawIOBase):
         self.touched: set[int] = set()
         self.size = -1
         self.e_tag = ""
+        self.modified = ""
         self._store = store
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
@@ -141,7 +144,7 @@ class RemoteFile(io.RawIOBase):
             raise InputUnusable(
                 f"{self.key} changed while it was read; parse it again", code="ChangedWhileRead"
             )
-        self.size, self.e_tag = reply.size, reply.e_tag
+        self.size, self.e_tag, self.modified = reply.size, reply.e_tag, reply.modified
         for start in range(0, len(reply.data), BLOCK):
             self._blocks[reply.first + start // BLOCK] = reply.data[start : start + BLOCK]
 
@@ -163,7 +166,8 @@ class RemoteFile(io.RawIOBase):
             )
         self.requests += 1
         self.bytes_read += len(data)
-        return _Reply(first, data, size, reply.meta["e_tag"] or "")
+        modified = reply.meta["last_modified"].astimezone(UTC).isoformat()
+        return _Reply(first, data, size, reply.meta["e_tag"] or "", modified)
 
     def _block(self, number: int) -> bytes:
         self.touched.add(number)
@@ -345,7 +349,7 @@ def parse_granules(
 def _outcome(file: RemoteFile, hints: BlockHints, **options: Any) -> Parsed:
     granule, error = None, None
     try:
-        granule = replace(parse_hdf5(file, **options), e_tag=file.e_tag)
+        granule = replace(parse_hdf5(file, **options), e_tag=file.e_tag, modified=file.modified)
         hints.learn(file.touched)
     except InputUnusable as problem:
         error = InputUnusable(f"{file.key}: {problem.message}", code=problem.code, uri=file.key)

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
 
-__all__ = ["Fault", "FaultProxy", "Reset", "Seen", "Slow", "Status", "Truncate", "on"]
+__all__ = [
+    "Fault",
+    "FaultProxy",
+    "IgnoreConditions",
+    "LoseResponse",
+    "Reset",
+    "Seen",
+    "Slow",
+    "Status",
+    "Truncate",
+    "on",
+]
 
 type Match = Callable[[str, str], bool]
 #: Length of a body in bytes, or None where only closing the connection ends it.
@@ -107,6 +118,28 @@ class Truncate(Fault):
     """
 
     after_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class LoseResponse(Fault):
+    """Let the upstream do what is asked, all of it, and reset the connection before its answer.
+
+    The client cannot know whether a put took place; one that is conditional meets its own bytes
+    when it is tried again.
+    """
+
+
+@dataclass(frozen=True)
+class IgnoreConditions(Fault):
+    """Pass the request on without its conditions, as an object store that knows none.
+
+    Parameters
+    ----------
+    headers : tuple of str
+        In lower case.
+    """
+
+    headers: tuple[str, ...] = ("if-none-match", "if-match")
 
 
 @dataclass(frozen=True)
@@ -435,11 +468,16 @@ class _Exchange:
             self._send(request, upstream, cut)
             if cut is not None:
                 self._reset()
-            self._return(self._receive(upstream), upstream)
+            response = self._receive(upstream)
+            if isinstance(fault, LoseResponse):
+                self._reset()
+            self._return(response, upstream)
 
     def _send(self, request: _Head, upstream: _Wire, cut: int | None) -> None:
         """Pass the request on; an upstream that answers before its end is heard all the same."""
         onward = request.without("expect", "connection", "proxy-connection", "keep-alive")
+        if isinstance(self._fault, IgnoreConditions):
+            onward = onward.without(*self._fault.headers)
         onward.headers.append(("Connection", "close"))
         upstream.socket.sendall(onward.encode())
         listening = True

@@ -51,6 +51,8 @@ class RangeServer:
         Before every answer; requests that come together wait together.
     token : str, optional
         Bearer token without which the answer is 401.
+    strict : bool
+        Whether an ``If-Match`` without the quotes of its ETag matches nothing, as HTTP has it.
     replies : dict
         Instead of a file: its path to ``html``, ``forbidden``, ``unavailable``, ``cut``.
     """
@@ -58,6 +60,7 @@ class RangeServer:
     folder: Path
     latency_s: float = 0.0
     token: str | None = None
+    strict: bool = False
     replies: dict[str, str] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
@@ -107,7 +110,8 @@ class RangeServer:
             time.sleep(self.latency_s)
         path = unquote(urlsplit(request.path).path).lstrip("/")
         asked = request.headers.get("Range", "")
-        status, headers, data = self._reply(path, asked, request.headers.get("Authorization", ""))
+        login, wanted = (request.headers.get(n, "") for n in ("Authorization", "If-Match"))
+        status, headers, data = self._reply(path, asked, login, wanted)
         cut = self.replies.get(path) == "cut" and len(data) > 1
         request.send_response(status)
         for name, value in headers.items():
@@ -121,7 +125,9 @@ class RangeServer:
         request.wfile.flush()
         request.close_connection = cut
 
-    def _reply(self, path: str, asked: str, login: str) -> tuple[int, dict[str, str], bytes]:
+    def _reply(
+        self, path: str, asked: str, login: str, wanted: str
+    ) -> tuple[int, dict[str, str], bytes]:
         told = self.replies.get(path)
         if self.token is not None and login != f"Bearer {self.token}":
             return 401, {}, b"no token"
@@ -132,7 +138,13 @@ class RangeServer:
         file = self.folder / path
         if not file.is_file():
             return 404, {}, b""
-        return self._part(_bytes_of(file, file.stat().st_mtime_ns), asked, {})
+        data = _bytes_of(file, file.stat().st_mtime_ns)
+        if wanted and not self._matches(wanted, data):
+            return 412, {}, b""
+        return self._part(data, asked, {})
+
+    def _matches(self, wanted: str, data: bytes) -> bool:
+        return wanted == f'"{_e_tag(data)}"' or (not self.strict and wanted == _e_tag(data))
 
     def _part(
         self, data: bytes, asked: str, headers: dict[str, str]
