@@ -13,6 +13,7 @@ from benchmarks import (
     mapping_rows,
     netcdf_rows,
     production_rows,
+    pyramids_rows,
     virtual_rows,
 )
 from benchmarks.measure import Row
@@ -113,6 +114,14 @@ def _dor_memory(setting: Setting, scratch: Path) -> list[Row]:
     return [dor_rows.memory_row(scratch, quick=setting.quick)]
 
 
+def _pyramids(setting: Setting, scratch: Path) -> Iterator[Row]:
+    return pyramids_rows.rows(scratch, quick=setting.quick)
+
+
+def _pyramids_memory(setting: Setting, scratch: Path) -> list[Row]:
+    return [pyramids_rows.memory_row(scratch, quick=setting.quick)]
+
+
 _MAPPING = Group(
     ("mapping factors, 50 depth levels", "apply to one 3-D field"), _mapping, alone=True
 )
@@ -135,11 +144,15 @@ _VIRTUAL = Group(virtual_rows.NAMES, _virtual)
 _DOR = Group(dor_rows.NAMES[:-1], _dor, urgency=1)
 _DOR_MEMORY = Group(dor_rows.NAMES[-1:], _dor_memory)
 
+_PYRAMIDS = Group(pyramids_rows.NAMES[:-1], _pyramids)
+_PYRAMIDS_MEMORY = Group(pyramids_rows.NAMES[-1:], _pyramids_memory)
+
 #: Groups of each line, in the order of the table.
 LINES: dict[str, tuple[Group, ...]] = {
     "ecco": (_MAPPING, _NETCDF, _WHOLE_GRANULES, _GRANULES, _WORKERS, _COMMANDS),
     "virtual": (_VIRTUAL,),
     "dor": (_DOR, _DOR_MEMORY),
+    "pyramids": (_PYRAMIDS, _PYRAMIDS_MEMORY),
 }
 
 

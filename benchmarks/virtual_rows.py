@@ -1,7 +1,11 @@
 """Parsing granules against what VirtualiZarr, kerchunk and fsspec would cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from obstore.store import HTTPStore, LocalStore
 
 from benchmarks.measure import (
     Row,
+    cpu_seconds,
     interleaved,
     interleaved_costs,
     limit_row,
@@ -17,8 +22,15 @@ from benchmarks.measure import (
     peak_rss_mb,
     row,
 )
+from dor_ecco_assets.lineage.ledger import Entry
 from dor_ecco_assets.samples.virtual_granules import DailyGrid, write_daily
+from dor_ecco_assets.storage import Directory
+from dor_ecco_assets.stores.icechunk_store import IcechunkStore
+from dor_ecco_assets.virtual.building import apply
+from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.hdf5 import parse_hdf5
+from dor_ecco_assets.virtual.listing import Listed, ListedGranule
+from dor_ecco_assets.virtual.reading import containers_of
 from dor_ecco_assets.virtual.references import GranuleReferences
 from dor_ecco_assets.virtual.remote import parse_granules
 from tests.support.ranges import RangeServer
@@ -27,7 +39,17 @@ PARSE = "parse per granule, local, 48 chunks"
 PARSE_KERCHUNK = "the same, against kerchunk"
 REMOTE = "parse per granule, at 50 ms latency"
 BYTES = "bytes read of a granule of about 1 MB"
-NAMES = (PARSE, PARSE_KERCHUNK, REMOTE, BYTES)
+BUILD = "build 200 granules into a store"
+BUILD_KERCHUNK = "the same, against kerchunk"
+GROWTH = "append 1 granule to 10,000, against to 1,000"
+APPEND = "append 1 granule to 10,000, against one manifest"
+APPEND_FINE = "append 1 granule to 8,800 of 972 chunks"
+MEMORY = "peak memory, build of 10,000 granules"
+MEMORY_FINE = "peak memory, build of 10 million references"
+NAMES = (
+    *(PARSE, PARSE_KERCHUNK, REMOTE, BYTES, BUILD, BUILD_KERCHUNK),
+    *(GROWTH, APPEND, APPEND_FINE, MEMORY, MEMORY_FINE),
+)
 
 #: As a daily analysis of sea-surface temperature: 3 packed fields of 16 chunks, 42 attributes.
 GRID = DailyGrid((720, 1440), (180, 360), ("analysed_sst", "analysis_error", "wind_speed"), 37)
@@ -41,7 +63,13 @@ def rows(scratch: Path, *, quick: bool = False) -> list[Row]:
     paths = [
         write_daily(scratch / f"{day:03d}.nc", day, grid=GRID) for day in range(8 if quick else 40)
     ]
-    return [*_local_rows(paths, 3 if quick else 7), *_remote_rows(scratch, paths)]
+    return [
+        *_local_rows(paths, 3 if quick else 7),
+        *_remote_rows(scratch, paths),
+        *_build_rows(scratch, quick=quick),
+        *_append_rows(scratch, quick=quick),
+        *_memory_rows(scratch, quick=quick),
+    ]
 
 
 def _local_rows(paths: list[Path], runs: int) -> list[Row]:
@@ -187,3 +215,298 @@ def _remote_rows(folder: Path, paths: list[Path]) -> list[Row]:
         note="mean over the granules of the row above; baseline: the whole granule",
     )
     return [latency, size]
+
+
+# Building
+
+
+def _build_rows(scratch: Path, *, quick: bool) -> list[Row]:
+    import shutil
+
+    folder, count = scratch / "build", 30 if quick else 200
+    folder.mkdir()
+    paths = [write_daily(folder / f"{day:03d}.nc", day, grid=GRID) for day in range(count)]
+    archive, number = GrowingArchive(folder, GRID), iter(range(1_000_000))
+
+    def ours() -> None:
+        store = archive.store(scratch / f"ours-{next(number)}")
+        listed = [archive.listed(day, f"{day:03d}.nc") for day in range(count)]
+        report = apply(store, archive.spec, listed, archive.parsed)
+        assert (report.published, report.commits) == (count, 1)
+        shutil.rmtree(store.storage.uri)
+
+    def virtualizarr() -> None:
+        _virtualizarr_store(paths, scratch / f"theirs-{next(number)}")
+
+    def kerchunk() -> None:
+        _kerchunk_file(paths, scratch / "combined.json")
+
+    found: list[Row] = []
+    for name, target, baseline, what in (
+        (BUILD, 4.0, virtualizarr, "open_virtual_dataset, xarray.concat, to_icechunk and commit"),
+        (BUILD_KERCHUNK, 5.0, kerchunk, "SingleHdf5ToZarr, MultiZarrToZarr and one JSON file"),
+    ):
+        ours_s, baseline_s = interleaved(ours, baseline, 1 if quick else 3)
+        found.append(
+            row(
+                line="virtual",
+                name=name,
+                ours=ours_s,
+                baseline=baseline_s,
+                target=target,
+                note=(
+                    f"{count} granules of {_size_mb(paths):.1f} MB, parsed, compared, written with"
+                    f" their ledger and committed; baseline: {what}, which compares nothing and"
+                    f" keeps no ledger{SCALED if quick else ''}"
+                ),
+            )
+        )
+    return found
+
+
+def _virtualizarr_store(paths: list[Path], place: Path) -> None:
+    import icechunk
+    import xarray as xr
+    from obspec_utils.registry import ObjectStoreRegistry
+    from virtualizarr import open_virtual_dataset
+    from virtualizarr.parsers import HDFParser
+
+    registry, parser = ObjectStoreRegistry({"file://": LocalStore()}), HDFParser()
+    granules = [
+        open_virtual_dataset(
+            f"file://{path}",
+            registry=registry,
+            parser=parser,
+            loadable_variables=list(COORDINATES),
+        )
+        for path in paths
+    ]
+    whole = xr.concat(
+        granules,
+        dim="time",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="drop_conflicts",
+    )
+    config = icechunk.RepositoryConfig.default()
+    url = f"file://{paths[0].parent}/"
+    config.set_virtual_chunk_container(
+        icechunk.VirtualChunkContainer(url, icechunk.local_filesystem_store(str(paths[0].parent)))
+    )
+    repository = icechunk.Repository.create(
+        icechunk.local_filesystem_storage(str(place)), config=config
+    )
+    session = repository.writable_session("main")
+    whole.vz.to_icechunk(session.store)
+    session.commit("all")
+
+
+def _kerchunk_file(paths: list[Path], place: Path) -> None:
+    import json
+
+    from kerchunk.combine import MultiZarrToZarr
+    from kerchunk.hdf import SingleHdf5ToZarr
+
+    granules: list[Any] = []
+    for path in paths:
+        with path.open("rb") as file:
+            granules.append(SingleHdf5ToZarr(file, str(path), inline_threshold=300).translate())
+    combined = MultiZarrToZarr(granules, concat_dims=["time"], identical_dims=["lat", "lon"])
+    place.write_text(json.dumps(combined.translate()))
+
+
+# Growing
+
+SCALED = "; scaled down for --quick, where fixed costs weigh more"
+#: As a global analysis of one kilometre: 3 fields of 324 chunks.
+FINE = DailyGrid((720, 1440), (40, 80), GRID.variables, 37)
+
+
+class GrowingArchive:
+    """Granules of which one was written and the others follow from it, however many.
+
+    Parameters
+    ----------
+    folder : Path
+    grid : DailyGrid
+    """
+
+    def __init__(self, folder: Path, grid: DailyGrid) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.spec = StoreSpec.model_validate(
+            {
+                "collection": {"short_name": "BENCHMARK"},
+                "level": "L4",
+                "load": list(COORDINATES),
+                "access": {"local": f"{folder}/"},
+                "checksum": "none",
+            }
+        )
+        self._granule = parse_hdf5(
+            str(write_daily(folder / "first.nc", 0, grid=grid)), load=COORDINATES
+        )
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of one granule."""
+        return self._granule.chunk_count
+
+    def store(self, place: Path) -> IcechunkStore:
+        """A store of these granules."""
+        return IcechunkStore(Directory(place), "store", containers_of(self.spec, "local"))
+
+    def listed(self, day: int, name: str | None = None) -> Listed:
+        """One granule of a day; a file of that name if given."""
+        begin = datetime(2002, 6, 1, tzinfo=UTC) + timedelta(days=day)
+        name = name or f"{begin:%Y%m%d}090000-BENCHMARK-L4-GLOBAL-v02.0-fv04.1.nc"
+        granule = ListedGranule(
+            concept_id=f"G{2_000_000_000 + day}-BENCHMARK",
+            granule_ur=name,
+            revision_id=1,
+            revision_date="2003-01-01T00:00:00.000Z",
+            begin=f"{begin:%Y-%m-%dT%H:%M:%S}.000Z",
+            end=f"{begin:%Y-%m-%d}T23:59:59.000Z",
+            production_date="",
+            identity=name,
+            access="granules",
+            key=name,
+            cycle=day,
+        )
+        return Listed(f"{begin:%Y-%m}", granule)
+
+    def parsed(self, entries: Sequence[Entry], **_: Any) -> Iterator[GranuleReferences]:
+        """References of files."""
+        for entry in entries:
+            yield parse_hdf5(
+                str(self.folder / entry.location), load=COORDINATES, attributes="packing"
+            )
+
+    def made_up(self, entries: Sequence[Entry], **_: Any) -> Iterator[GranuleReferences]:
+        """References as of the first granule, with another time."""
+        time_array = self._granule.arrays["time"]
+        for entry in entries:
+            values = time_array.values + 86400 * int(entry.labels["cycle"])
+            arrays = {**self._granule.arrays, "time": replace(time_array, values=values)}
+            yield replace(self._granule, arrays=arrays, size=0)
+
+
+def build_made_up(folder: str, place: str, grid: DailyGrid, count: int) -> GrowingArchive:
+    """A store of so many granules that were never written."""
+    archive = GrowingArchive(Path(folder), grid)
+    listed = (archive.listed(day) for day in range(count))
+    apply(archive.store(Path(place)), archive.spec, listed, archive.made_up)
+    return archive
+
+
+def _appending(archive: GrowingArchive, place: Path, count: int) -> Callable[[], float]:
+    """Appends one granule and says what that cost; every time to a store longer by one."""
+    days = iter(range(count, count + 1000))
+
+    def append() -> float:
+        listed = [archive.listed(next(days))]
+        return cpu_seconds(
+            lambda: apply(archive.store(place), archive.spec, listed, archive.made_up)
+        )
+
+    return append
+
+
+def _unsplit(archive: GrowingArchive, place: Path, count: int) -> None:
+    """The same store with all references of an array in one manifest, as Icechunk's default."""
+    archive.store(place).create()
+    listed = (archive.listed(day) for day in range(count))
+    apply(archive.store(place), archive.spec, listed, archive.made_up)
+
+
+def _append_rows(scratch: Path, *, quick: bool) -> list[Row]:
+    few, many, fine = (300, 3_000, 300) if quick else (1_000, 10_000, 8_800)
+    runs, note = (3, SCALED) if quick else (9, "")
+    places = {name: scratch / name for name in ("few", "many", "one", "fine", "fine-one")}
+    archive = build_made_up(str(scratch / "made"), str(places["few"]), GRID, few)
+    build_made_up(str(scratch / "made"), str(places["many"]), GRID, many)
+    _unsplit(archive, places["one"], many)
+    to_many = _appending(archive, places["many"], many)
+    found: list[Row] = []
+    ours_s, few_s = interleaved_costs(to_many, _appending(archive, places["few"], few), runs)
+    found.append(
+        limit_row(
+            line="virtual",
+            name=GROWTH,
+            unit="times",
+            ours=ours_s / few_s,
+            baseline=many / few,
+            limit=1.3,
+            peak_mb=peak_rss_mb(),
+            note=(
+                f"{ours_s:.3f} against {few_s:.3f} CPU s, to {many} and to {few} granules of"
+                f" {archive.chunks} chunks; baseline: as the store grows{note}"
+            ),
+        )
+    )
+    ours_s, one_s = interleaved_costs(to_many, _appending(archive, places["one"], many), runs)
+    what = "baseline: the same append to a store that keeps an array's references in one manifest"
+    found.append(
+        row(
+            line="virtual",
+            name=APPEND,
+            ours=ours_s,
+            baseline=one_s,
+            target=8.0,
+            note=f"{many} granules of {archive.chunks} chunks; {what}{note}",
+        )
+    )
+    fine_archive = build_made_up(str(scratch / "fine-made"), str(places["fine"]), FINE, fine)
+    _unsplit(fine_archive, places["fine-one"], fine)
+    ours_s, one_s = interleaved_costs(
+        _appending(fine_archive, places["fine"], fine),
+        _appending(fine_archive, places["fine-one"], fine),
+        min(runs, 3),
+    )
+    found.append(
+        row(
+            line="virtual",
+            name=APPEND_FINE,
+            ours=ours_s,
+            baseline=one_s,
+            target=7.0,
+            note=f"{fine} granules of {fine_archive.chunks} chunks; {what}{note}",
+        )
+    )
+    return found
+
+
+def _memory_rows(scratch: Path, *, quick: bool) -> list[Row]:
+    found: list[Row] = []
+    for name, grid, count, limit in (
+        (MEMORY, GRID, 10_000, 700.0),
+        (MEMORY_FINE, FINE, 10_300, 1_000.0),
+    ):
+        count = count // 20 if quick else count
+        place = scratch / f"memory-{grid.chunks[0]}"
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            task = pool.submit(_built_in, str(scratch / "memory"), str(place), grid, count)
+            peak_mb, chunks = task.result()
+        found.append(
+            limit_row(
+                line="virtual",
+                name=name,
+                unit="MB",
+                ours=peak_mb,
+                baseline=limit,
+                limit=limit,
+                peak_mb=peak_mb,
+                note=(
+                    f"{count} granules of {chunks} chunks, {count * chunks:,} references, in a"
+                    f" process of its own, imports included{SCALED if quick else ''}"
+                ),
+            )
+        )
+    return found
+
+
+def _built_in(folder: str, place: str, grid: DailyGrid, count: int) -> tuple[float, int]:
+    archive = build_made_up(folder, place, grid, count)
+    return peak_rss_mb(), archive.chunks

@@ -17,7 +17,7 @@ __all__ = ["open"]
 
 def open(  # noqa: A001 - the name that users of xarray look for
     key_or_uri: str, partition: str | Sequence[str] | None = None
-) -> "xr.Dataset":
+) -> "xr.Dataset | xr.DataTree":
     """Open a product, or a file by its URI, lazily.
 
     Parameters
@@ -26,11 +26,12 @@ def open(  # noqa: A001 - the name that users of xarray look for
         Key of a product, ``grids/llc90``, looked for below ``DOR_ECCO_ROOT``; or a path or
         ``s3://`` URL of a published file or store.
     partition : str or sequence of str, optional
-        All committed partitions, joined along ``time``, if not given.
+        All committed partitions, joined along ``time``, if not given; stores of cases are joined
+        along ``partition``.
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset or, of a pyramid, xarray.DataTree
 
     Raises
     ------

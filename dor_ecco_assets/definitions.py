@@ -15,7 +15,14 @@ from dor_ecco_assets.ecco.assets import ecco_assets
 from dor_ecco_assets.ecco.checks import ecco_checks
 from dor_ecco_assets.grids.assets import grid_assets, grid_checks
 from dor_ecco_assets.mapping.assets import mapping_assets, mapping_checks
+from dor_ecco_assets.pyramids.assets import pyramid_assets
+from dor_ecco_assets.pyramids.checks import pyramid_checks
 from dor_ecco_assets.settings import Compute, load_profile
+from dor_ecco_assets.virtual.assets import virtual_assets
+from dor_ecco_assets.virtual.checks import virtual_checks
+from dor_ecco_assets.virtual.schedules import virtual_schedules
+from dor_ecco_assets.virtual.sensors import virtual_sensors
+from resources.cmr import CmrResource
 from resources.compute import ComputeResource
 from resources.io_managers import PublishingIOManager
 from resources.production import ProductionResource
@@ -49,13 +56,19 @@ def build_definitions(
             *mapping_assets(configs),
             *ecco_assets(configs, chosen.backfill),
             *dor_assets(configs, chosen.backfill),
+            *pyramid_assets(configs, chosen.backfill),
+            *virtual_assets(configs, chosen.backfill),
         ],
         asset_checks=[
             *grid_checks(configs),
             *mapping_checks(configs),
             *ecco_checks(configs),
             *dor_checks(configs),
+            *pyramid_checks(configs),
+            *virtual_checks(configs),
         ],
+        sensors=virtual_sensors(configs),
+        schedules=virtual_schedules(configs),
         resources=_resources(
             production or ProductionResource.looked_up(profile, configs), compute or chosen.compute
         ),
@@ -71,8 +84,11 @@ def _resources(production: ProductionResource, compute: Compute) -> dict[str, An
         "inputs": production.inputs,
         "production": production,
         "compute": workers,
+        "cmr": CmrResource(),
         "netcdf_io": io_manager,
         "zarr_io": io_manager,
+        "icechunk_io": io_manager,
+        "pyramid_io": io_manager,
         "files_io": io_manager,
         "html_io": io_manager,
     }

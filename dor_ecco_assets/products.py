@@ -10,8 +10,10 @@ from dor_ecco_assets.grids.products import grid_products
 from dor_ecco_assets.lineage.product import Product, RunSettings, by_key
 from dor_ecco_assets.lineage.workspace import Workspace
 from dor_ecco_assets.mapping.products import mapping_products
+from dor_ecco_assets.pyramids.products import pyramid_products
 from dor_ecco_assets.settings import Place, Places
 from dor_ecco_assets.storage import open_storage
+from dor_ecco_assets.virtual.products import virtual_products
 
 
 @lru_cache(maxsize=4)
@@ -23,8 +25,12 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    lines = (grid_products, mapping_products, ecco_products, gathered_products, dor_products)
-    return by_key([product for line in lines for product in line(configs)])
+    lines = (
+        *(grid_products, mapping_products, ecco_products, gathered_products, dor_products),
+        virtual_products,
+    )
+    found = by_key([product for line in lines for product in line(configs)])
+    return found | by_key(pyramid_products(configs, found))
 
 
 @dataclass(frozen=True)

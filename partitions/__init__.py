@@ -13,11 +13,14 @@ def partitions_of(partitioning: Partitioning) -> dg.PartitionsDefinition | None:
     Parameters
     ----------
     partitioning : Partitioning
-        Its keys are consecutive days ``YYYY-MM-DD`` or months ``YYYY-MM``, injection months, or
-        cases ``injection_month|polygon``, every month with the same polygons.
+        Listed ones are told to the instance as they come. Others are consecutive days
+        ``YYYY-MM-DD`` or months ``YYYY-MM``, injection months, or cases
+        ``injection_month|polygon``, every month with the same polygons.
     """
     if partitioning.kind == "none":
         return None
+    if partitioning.kind == "listed":
+        return dg.DynamicPartitionsDefinition(name=partitioning.name)
     if partitioning.kind == "injection_month":
         return dg.StaticPartitionsDefinition(partitioning.keys)
     if partitioning.kind == "case":

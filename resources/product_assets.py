@@ -30,7 +30,9 @@ class MakeConfig(dg.Config):
         return Policy(force=self.force, verify=self.verify, allow_partial=self.allow_partial)
 
 
-def asset_of(product: Product, backfill: str | int = "single") -> dg.AssetsDefinition:
+def asset_of(
+    product: Product, backfill: str | int = "single", pool: str | None = None
+) -> dg.AssetsDefinition:
     """The asset of one product.
 
     Parameters
@@ -38,14 +40,16 @@ def asset_of(product: Product, backfill: str | int = "single") -> dg.AssetsDefin
     product : Product
     backfill : "single" or int
         Partitions per run of a backfill.
+    pool : str, optional
+        Runs that need the same one take turns.
     """
     with warnings.catch_warnings():
         # Backfill policies are beta in Dagster 1.13; the lock file holds the version they work in.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _asset_of(product, backfill)
+        return _asset_of(product, backfill, pool)
 
 
-def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
+def _asset_of(product: Product, backfill: str | int, pool: str | None) -> dg.AssetsDefinition:
     partitions_def = partitions_of(product.partitioning)
 
     @dg.asset(
@@ -65,6 +69,7 @@ def _asset_of(product: Product, backfill: str | int) -> dg.AssetsDefinition:
         retry_policy=dg.RetryPolicy(max_retries=1, delay=30),
         backfill_policy=policy_of_backfill(backfill, len(product.partitioning.keys)),
         io_manager_key=f"{product.format}_io",
+        pool=pool,
     )
     def make(
         context: dg.AssetExecutionContext,

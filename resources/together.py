@@ -1,7 +1,7 @@
 """The factory that makes one multi-asset of products that are made together."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -74,12 +74,17 @@ def _assets_together(products: Sequence[Product], backfill: str | int) -> dg.Ass
         asked, failures = tuple(context.partition_keys), list[Failure]()
         done: list[Outcome] = []
         selected = {"/".join(key.path) for key in context.selected_asset_keys}
+        along = {
+            product.key: _known(context, product.key)
+            for product in products
+            if product.key not in selected
+        }
         for result in compute.make_all(location, lead.key, asked, policy):
             if isinstance(result, Failure):
                 failures.append(result)
                 report_progress(lead.key, result)
                 continue
-            _report(context, workspace, result, selected)
+            _report(context, workspace, result, along)
             done.append(result)
         if failures:
             for outcome in done:
@@ -92,19 +97,32 @@ def _assets_together(products: Sequence[Product], backfill: str | int) -> dg.Ass
     return make
 
 
+def _known(context: dg.AssetExecutionContext, key: str) -> set[str]:
+    """Partitions that the instance was told of."""
+    return context.instance.get_materialized_partitions(dg.AssetKey(key.split("/")))
+
+
 def _report(
-    context: dg.AssetExecutionContext, workspace: Workspace, result: Outcome, selected: set[str]
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    result: Outcome,
+    along: Mapping[str, set[str]],
 ) -> None:
-    """Say what became of one partition: of what was asked for, and of what was made along."""
+    """Say what became of one partition: of what was asked for, and of what was made along.
+
+    The events of what was asked for come when the step ends, those of what was made along at once.
+    `along` has the partitions of the latter that the instance knows.
+    """
     for place, (key, outcome) in enumerate(result.together.items()):
-        report_progress(key, outcome, told=place > 0)  # a line costs as much as an event
-        if key in selected:
+        if key not in along:
+            # A line costs as much as an event: none where events say it already.
+            report_progress(key, outcome, told=place > 0 or bool(along))
             context.add_asset_metadata(
                 metadata_of(outcome, workspace.storage.locate(outcome.record.uri)),
                 asset_key=dg.AssetKey(key.split("/")),
                 partition_key=outcome.partition,
             )
-        elif not outcome.skipped:
+        elif not (outcome.skipped and outcome.partition in along[key]):
             context.log_event(_event(workspace, key, outcome))
 
 

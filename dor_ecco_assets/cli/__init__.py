@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from dor_ecco_assets.cli import cases, demo, doctor, ecco, former, inputs, standing, ui, vis
+from dor_ecco_assets.cli import (
+    cases,
+    demo,
+    doctor,
+    ecco,
+    former,
+    inputs,
+    standing,
+    ui,
+    virtual,
+    vis,
+)
 from dor_ecco_assets.errors import ConfigurationError, DorEccoError, InputUnusable
 
 app = typer.Typer(
@@ -25,6 +36,7 @@ app.add_typer(inputs.app, name="inputs")
 app.add_typer(ecco.app, name="ecco")
 app.add_typer(cases.app, name="cases")
 app.add_typer(vis.app, name="vis")
+app.add_typer(virtual.app, name="virtual")
 former.install(app)
 
 

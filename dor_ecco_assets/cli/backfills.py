@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dor_ecco_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from dor_ecco_assets.lineage.product import Product
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.settings import Places
 
@@ -58,11 +59,14 @@ def submit_backfills(
         return {}
     from dor_ecco_assets.cli.running import ensure_instance
     from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import all_products
 
     ensure_instance(places)
+    products = all_products(places.configs)
     names = {f"p{number}": key for number, key in enumerate(wanted)}
     fields = [
-        _field(alias, key, wanted[key], policy or Policy(), title) for alias, key in names.items()
+        _field(alias, products[key], wanted[key], policy or Policy(), title)
+        for alias, key in names.items()
     ]
     answer = _ask("mutation {\n" + "\n".join(fields) + "\n}\n")
     found: dict[str, str] = {}
@@ -75,9 +79,11 @@ def submit_backfills(
     return found
 
 
-def _field(alias: str, key: str, partitions: Sequence[str], policy: "Policy", title: str) -> str:
-    path = _literal({"path": key.split("/")})
-    config = {"ops": {key.replace("/", "__"): {"config": policy.__dict__}}}
+def _field(
+    alias: str, product: "Product", partitions: Sequence[str], policy: "Policy", title: str
+) -> str:
+    path = _literal({"path": product.key.split("/")})
+    config = {"ops": {product.owner.replace("/", "__"): {"config": policy.__dict__}}}
     run_config = _literal(json.dumps(config))
     if list(partitions) == [""]:
         return (
@@ -131,7 +137,7 @@ def _ask(document: str) -> dict[str, Any]:
 
 def _refused(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"Dagster did not take the backfill: {why}; see `dor-ecco doctor`, or make the granules "
-        "here with `dor-ecco ecco jobs run`",
+        f"Dagster did not take the backfill: {why}; see `dor-ecco doctor`, or make the partitions "
+        "here: `dor-ecco ecco jobs run`, `dor-ecco cases process-all`",
         code="BackfillRefused",
     )

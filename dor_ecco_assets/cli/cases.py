@@ -48,6 +48,10 @@ CompatOption = Annotated[
 GapsOption = Annotated[
     bool, typer.Option(help="Make cases whose wet cells lack numbers, with missing results.")
 ]
+SubmitOption = Annotated[
+    bool,
+    typer.Option("--submit", help="Ask for one backfill, which the daemon of `dor-ecco ui` runs."),
+]
 
 #: Variables of Ocean-CDR-Atlas v0 that stand in where ours are not set.
 _FORMERLY = {
@@ -64,7 +68,7 @@ def take_former_settings() -> None:
             os.environ[ours] = os.environ[former]
 
 
-def _told(compat: str | None, allow_gaps: bool) -> None:
+def tell_run(compat: str | None, allow_gaps: bool = False) -> None:
     """Hand options that change bytes to the run, which is told by its environment."""
     from dor_ecco_assets import settings
 
@@ -91,7 +95,7 @@ def list_cases(
     as_json: JsonOption = False,
 ) -> None:
     """List cases with their status: done, partial, failed, stale or absent."""
-    _told(compat, allow_gaps)
+    tell_run(compat, allow_gaps)
     found = _standings(Where(project, root, data, configs, profile), polygon, month)
     shown = found[:limit] if limit else found
     rows = [
@@ -129,7 +133,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Count cases by status, and say why those that failed or are stale are so."""
-    _told(compat, allow_gaps)
+    tell_run(compat, allow_gaps)
     found = _standings(Where(project, root, data, configs, profile), polygon, month)
     counts: dict[str, int] = dict.fromkeys(("done", "partial", "failed", "stale", "absent"), 0)
     for standing in found:
@@ -166,7 +170,7 @@ def process(
     from dor_ecco_assets.dor.configuration import load_line
     from dor_ecco_assets.dor.standing import chosen_cases
 
-    _told(compat, allow_gaps)
+    tell_run(compat, allow_gaps)
     where = Where(project, root, data, configs, profile)
     chosen = chosen_cases(load_line(where.places().configs), cases)
     _process(where, chosen, workers=workers, force=force, verify=verify, as_json=as_json)
@@ -189,13 +193,20 @@ def process_all(
     allow_gaps: GapsOption = False,
     force: ForceOption = False,
     verify: VerifyOption = False,
+    submit: SubmitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the research data of all cases of some polygons and months.
 
     Where none are named, of all cases that have history files.
     """
-    _told(compat, allow_gaps)
+    if submit and (compat is not None or allow_gaps or workers is not None):
+        raise typer.BadParameter(
+            "the daemon's runs take workers from its profile, DOR_ECCO_COMPAT and "
+            "DOR_ECCO_ALLOW_GAPS from its environment; give these to `dor-ecco ui`",
+            param_hint="--submit",
+        )
+    tell_run(compat, allow_gaps)
     where = Where(project, root, data, configs, profile)
     found = _standings(where, polygon, month)
     found = [
@@ -213,6 +224,9 @@ def process_all(
     if not chosen:
         print("no case to be made")
         return
+    if submit:
+        _submit(where, chosen, force=force, verify=verify, as_json=as_json)
+        return
     _process(where, chosen, workers=workers, force=force, verify=verify, as_json=as_json)
 
 
@@ -229,6 +243,21 @@ def _standings(
     return [standing for standing in found if standing.case.partition in chosen]
 
 
+def _submit(
+    where: Where, chosen: "Mapping[str, Case]", *, force: bool, verify: bool, as_json: bool
+) -> None:
+    from dor_ecco_assets.cli.backfills import submit_backfills
+    from dor_ecco_assets.dor.products import CASE_ROWS
+    from dor_ecco_assets.lineage.workspace import Policy
+
+    policy = Policy(force=force, verify=verify)
+    wanted = {CASE_ROWS: list(chosen)}
+    found = submit_backfills(where.places(), wanted, policy=policy, title="cases process-all")
+    rows = [{"backfill": found[CASE_ROWS], "cases": len(chosen)}]
+    show(rows, as_json=as_json, title="Backfill")
+    say("the daemon of `dor-ecco ui` runs it; its page Runs > Backfills shows how it stands")
+
+
 def _process(
     where: Where,
     chosen: "Mapping[str, Case]",
@@ -239,13 +268,13 @@ def _process(
     as_json: bool,
 ) -> None:
     from dor_ecco_assets.cli.running import report_failures, run_products
-    from dor_ecco_assets.dor.products import RESEARCH
+    from dor_ecco_assets.dor.products import CASE_ROWS
     from dor_ecco_assets.lineage.workspace import Policy
 
-    places = where.places()
-    keys = [product.key for product in where.workspace().made_together(RESEARCH)]
-    policy = Policy(force=force, verify=verify)
-    tally = run_products(places, keys, list(chosen), policy=policy, workers=workers)
+    places, policy = where.places(), Policy(force=force, verify=verify)
+    # One of the products that are made together is asked for; Dagster writes an event less for
+    # each of the others, and is told of them as they are made.
+    tally = run_products(places, [CASE_ROWS], list(chosen), policy=policy, workers=workers)
     became: dict[str, str] = {}
     for what, pairs in (("up to date", tally.skipped), ("made", tally.made)):
         became |= dict.fromkeys((partition for _, partition in pairs), what)

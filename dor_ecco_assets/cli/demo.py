@@ -51,8 +51,12 @@ def demo(
         run_products(places, keys, partitions, policy=policy, tally=tally, workers=workers)
     gathered = ["ecco/delivery", "ecco/quality_report"]
     run_products(places, gathered, wanted[0], tally=tally, workers=workers)
+    _make_maps(places, wanted[0], tally, workers)
     if data is None:
         _make_atlas(places, tally, workers)
+        _make_virtual_store(places, tally, workers)
+    else:
+        _make_published(places, tally)
     asked = set(tally.made) | set(tally.skipped)
     manifest = write_manifest(places, asked, out.absolute() / "manifest.json")
     show(
@@ -73,6 +77,7 @@ def _make_atlas(places: "Places", tally: "Tally", workers: int | None) -> None:
     from dor_ecco_assets.cli.running import run_products
     from dor_ecco_assets.dor import products as dor
     from dor_ecco_assets.products import Production
+    from dor_ecco_assets.pyramids import products as pyramids
 
     workspace = Production.at(places).workspace()
     cases = [product.key for product in workspace.made_together(dor.RESEARCH)]
@@ -84,6 +89,91 @@ def _make_atlas(places: "Places", tally: "Tally", workers: int | None) -> None:
     months = workspace.product(stores[0]).partitioning.keys
     run_products(places, stores, months, tally=tally, workers=workers)
     run_products(places, [dor.REPORT], tally=tally, workers=workers)
+    _renew(places, [f"{pyramids.ATLAS}{pyramids.TEMPLATE_SUFFIX}"])
+    run_products(places, [pyramids.ATLAS], partitions, tally=tally, workers=workers)
+    run_products(places, [f"{pyramids.ATLAS}{pyramids.INDEX_SUFFIX}"], tally=tally)
+
+
+def _make_virtual_store(places: "Places", tally: "Tally", workers: int | None) -> None:
+    """Build the demo's virtual store of the first granules, then append the others."""
+    from dor_ecco_assets.cli.running import run_products
+    from dor_ecco_assets.lineage.record import read_record
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import Production
+    from dor_ecco_assets.samples.virtual_granules import DAILY
+    from dor_ecco_assets.virtual.collections import collection_name, load_collections
+    from dor_ecco_assets.virtual.discovery import Changes, Cursor
+    from dor_ecco_assets.virtual.making import take_in
+    from dor_ecco_assets.virtual.products import collection_products
+    from dor_ecco_assets.virtual.services import cmr_client
+    from dor_ecco_assets.virtual.standing import stale_partitions
+
+    spec = load_collections(places.configs)[collection_name(DAILY.short_name)]
+    granules, references, store, exports = (each.key for each in collection_products(spec))
+
+    def publish() -> None:
+        workspace = Production.at(places).workspace()
+        partitions = stale_partitions(workspace, spec)
+        if partitions:
+            run_products(places, [references], partitions, tally=tally, workers=workers)
+        run_products(places, [store], tally=tally)
+
+    workspace = Production.at(places).workspace()
+    if read_record(workspace.storage, granules, "") is None:
+        first = tuple(cmr_client(spec).search(spec.query())[:8])
+        take_in(workspace, spec, granules, Changes(first, (), whole=False, cursor=Cursor()))
+        publish()
+        run_products(places, [granules], policy=Policy(force=True), tally=tally)
+    else:
+        run_products(places, [granules], tally=tally)
+    publish()
+    run_products(places, [exports], tally=tally)
+
+
+def _make_maps(
+    places: "Places", months: Sequence[str], tally: "Tally", workers: int | None
+) -> None:
+    """Make the configured maps of what has these months."""
+    from dor_ecco_assets.cli.running import run_products
+    from dor_ecco_assets.products import Production
+    from dor_ecco_assets.pyramids.products import INDEX_SUFFIX, TEMPLATE_SUFFIX
+
+    made = {key for key, _ in (*tally.made, *tally.skipped)}
+    maps = [
+        key
+        for key, product in Production.at(places).workspace().products.items()
+        if product.line == "pyramids" and made & set(product.gathers)
+    ]
+    if maps:
+        _renew(places, [f"{key}{TEMPLATE_SUFFIX}" for key in maps])
+        run_products(places, maps, months, tally=tally, workers=workers)
+        run_products(places, [f"{key}{INDEX_SUFFIX}" for key in maps], tally=tally)
+
+
+def _renew(places: "Places", templates: Sequence[str]) -> None:
+    """Let templates of another grid give way: the demo's own stores may be made anew."""
+    from dor_ecco_assets.cli.running import run_products
+    from dor_ecco_assets.lineage.workspace import Policy
+    from dor_ecco_assets.products import Production
+
+    workspace = Production.at(places).workspace()
+    stale = [key for key in templates if workspace.state(key, "").standing == "stale"]
+    if stale:
+        run_products(places, stale, policy=Policy(force=True))
+
+
+def _make_published(places: "Places", tally: "Tally") -> None:
+    """Make what the page shows of the published atlas: polygons and efficiencies."""
+    from dor_ecco_assets.cli.running import run_products
+    from dor_ecco_assets.dor.products import PUBLISHED
+    from dor_ecco_assets.products import Production
+    from dor_ecco_assets.pyramids.products import ATLAS, INDEX_SUFFIX, TEMPLATE_SUFFIX
+
+    workspace = Production.at(places).workspace()
+    if PUBLISHED in workspace.products and any(workspace.input_keys(PUBLISHED, "").values()):
+        run_products(places, [PUBLISHED], tally=tally)
+        _renew(places, [f"{ATLAS}{TEMPLATE_SUFFIX}"])
+        run_products(places, [f"{ATLAS}{INDEX_SUFFIX}"], tally=tally)
 
 
 def _with_input(workspace: "Workspace", partitions: Sequence[str]) -> list[str]:
@@ -159,6 +249,14 @@ def _open_with(storage: "Storage", uri: str, kind: str) -> str:
         return f"import pathlib; opened = pathlib.Path({uri!r})" if on_disk else ""
     if not isinstance(storage, Directory):
         return f"import dor_ecco_assets; ds = dor_ecco_assets.open({uri!r})"
+    if kind == "pyramid":
+        return f"import xarray; ds = xarray.open_datatree({uri + '/v2.zarr'!r}, engine='zarr')"
+    if kind == "icechunk":
+        key = uri.removeprefix(storage.uri).strip("/")
+        return (
+            f"import os; os.environ['DOR_ECCO_ROOT'] = {storage.uri!r}; "
+            f"import dor_ecco_assets; ds = dor_ecco_assets.open({key!r})"
+        )
     if kind == "zarr":
         return f"import xarray; ds = xarray.open_zarr({uri!r}, consolidated=False)"
     return f"import xarray; ds = xarray.open_dataset({uri!r})"

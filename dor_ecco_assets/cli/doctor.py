@@ -68,7 +68,7 @@ def _examine(places: "Places") -> Iterator[Finding]:
     from dor_ecco_assets.storage import open_storage
 
     yield "python", "good", platform.python_version(), ""
-    yield from _dependencies()
+    yield from dependencies()
     yield "profile", "good", places.profile, ""
     try:
         storage = open_storage(places.root)
@@ -82,7 +82,8 @@ def _examine(places: "Places") -> Iterator[Finding]:
     yield from _instance(places)
 
 
-def _dependencies() -> Iterator[Finding]:
+def dependencies() -> Iterator[Finding]:
+    """Whether the libraries are there that every line needs."""
     import importlib.util
 
     needed = (

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import ConfigurationError
@@ -96,12 +96,11 @@ def run_products(
         ensure_instance(places)
         compute = None if workers is None else Compute(mode="local", workers=workers)
         defs = build_definitions(places.profile, places.configs, compute=compute)
-        runs = list(_runs_of(places, keys, partitions))
         with (
             dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
             _progress(len(keys) * max(1, len(partitions)), tally),
         ):
-            for tags in runs:
+            for tags in list(_runs_of(places, instance, keys, partitions)):
                 _execute(dg, places, defs, instance, keys, tags, policy, tally)
     return tally
 
@@ -211,16 +210,15 @@ def _failures_of(event: Any, key: str) -> list[dict[str, Any]]:
 
 
 def _runs_of(
-    places: Places, keys: Sequence[str], partitions: Sequence[str]
+    places: Places, instance: "dg.DagsterInstance", keys: Sequence[str], partitions: Sequence[str]
 ) -> Iterator[dict[str, str]]:
     """Tags of each run that together cover `partitions`: consecutive keys share one."""
     if not partitions:
         yield {}
         return
-    from dor_ecco_assets.products import all_products
     from resources.product_assets import MOST_PARTITIONS_PER_RUN
 
-    split = all_products(places.configs)[keys[0]].partitioning
+    split = Production.at(places).workspace().product(keys[0]).partitioning
     unknown = [name for name in partitions if name not in split.keys]
     if unknown:
         raise ConfigurationError(
@@ -228,6 +226,11 @@ def _runs_of(
             f"{split.keys[-1]}",
             code="UnknownPartition",
         )
+    if split.kind == "listed":  # ranges go by the order in which the instance was told
+        known = instance.get_dynamic_partitions(split.name)
+        new = [name for name in partitions if name not in known]
+        instance.add_dynamic_partitions(split.name, new)
+        split = replace(split, keys=(*known, *new))
     for first, last in split.ranges(partitions, max(1, MOST_PARTITIONS_PER_RUN // len(keys))):
         yield _tags(first, last)
 

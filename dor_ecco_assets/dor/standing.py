@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Literal
 
 from dor_ecco_assets.atlas.cases import Case, case_named
@@ -80,8 +79,7 @@ def chosen_cases(
 def case_standings(workspace: Workspace, line: Line) -> list[CaseStanding]:
     """How every case stands, in the order of their running numbers."""
     products = workspace.made_together(RESEARCH)
-    inputs = lru_cache(maxsize=1)(partial(workspace.input_keys, RESEARCH))
-    walks = zip(*(workspace.states(product.key, inputs) for product in products), strict=True)
+    walks = zip(*(workspace.states(product.key) for product in products), strict=True)
     cases = case_partitions(line.specification)
     found = [_standing(workspace, cases[states[0].partition], states) for states in walks]
     return sorted(found, key=lambda standing: standing.case.index)

@@ -25,8 +25,15 @@ REAL_FIELDS = {"SSH.bin": "SSH", "TauX.bin": "oceTAUX", "TauY.bin": "oceTAUY"}
 REAL_STEP, REAL_MONTH = 732, "1992-01"
 
 
+#: Daily granules of the demo's archive.
+ARCHIVE_DAYS = 20
+
 #: The atlas of the demo, of which all cases are made.
 ATLAS = "atlas: tiny\nhistory: pop/cases\n"
+
+#: With real inputs the published one: its polygons and efficiencies, and no case.
+_PUBLISHED = "pop/oae_atlas/regions_joined.geojson"
+REAL_ATLAS = f"atlas: dor\nhistory: pop/cases\npublished_efficiency: {_PUBLISHED}\n"
 
 
 def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[tuple[str, ...]]]:
@@ -54,18 +61,37 @@ def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[
         If `data` holds no grid.
     """
     configs.mkdir(parents=True, exist_ok=True)
-    (configs / "dor.yaml").write_text(ATLAS)
+    polygons = [] if data is None else _polygon_files(data)
+    (configs / "dor.yaml").write_text(REAL_ATLAS if polygons else ATLAS)
     scratch = inputs.with_name(f".{inputs.name}.made")
     shutil.rmtree(scratch, ignore_errors=True)
     if data is None:
         _write_sample(scratch)
         _write_atlas(scratch, str(configs))
+        _write_archive(scratch, inputs, configs)
     else:
         _write_real(scratch, data)
+        for name in polygons:
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(data / name, scratch / name)
     _mirror(scratch, inputs)
     if data is None:
         return False, [MONTHS, DAYS]
     return True, [(REAL_MONTH,)]
+
+
+def _polygon_files(data: Path) -> list[str]:
+    """Files of the published polygons and efficiencies; none where some of it is absent."""
+    from dor_ecco_assets.atlas.specification import load_atlas
+    from dor_ecco_assets.grids.products import PopGrid
+    from dor_ecco_assets.settings import load_config
+
+    atlas = load_atlas("dor")
+    grid = load_config(PopGrid, f"grids/{atlas.grid}.yaml")
+    horizontal = next((name for name in grid.horizontal if (data / name).is_file()), None)
+    wanted = [horizontal, grid.vertical, *atlas.polygon_set.sha256]
+    files = [name for name in wanted if name is not None and (data / name).is_file()]
+    return files if horizontal and {_PUBLISHED, atlas.polygon_set.mask} <= set(files) else []
 
 
 def _write_real(folder: Path, data: Path) -> None:
@@ -121,6 +147,44 @@ def _write_atlas(folder: Path, configs: str) -> None:
     sample = sample_atlas(folder, line, configs)
     sample.write(case_partitions(line.specification))
     sample.write_control()
+
+
+def _write_archive(folder: Path, inputs: Path, configs: Path) -> None:
+    """Write an archive of daily granules, CMR's records of it, and its configuration."""
+    import json
+
+    import yaml
+
+    from dor_ecco_assets.samples.virtual_granules import BUCKET, DAILY, HTTPS_ROOT, write_archive
+
+    granules = write_archive(
+        folder / "virtual" / "archive", days=ARCHIVE_DAYS, repacked=0, cycles=0
+    )
+    records = folder / "virtual" / "cmr"
+    records.mkdir()
+    items = [dict(granule.item) for granule in granules]
+    (records / "granules.json").write_text(json.dumps({"items": items}) + "\n")
+    place = configs / "collections"
+    place.mkdir(parents=True, exist_ok=True)
+    values = {
+        "collection": {
+            "concept_id": DAILY.concept_id,
+            "short_name": DAILY.short_name,
+            "cmr": f"file://{inputs}/virtual/cmr",
+        },
+        "title": "Sample sea-surface temperature, a granule a day",
+        "level": "L4",
+        "identity": "begin",
+        "concat": {"dim": "time", "step": "P1D", "on_gap": "hole"},
+        "load": ["time", "lat", "lon"],
+        "access": {
+            "local": f"{inputs}/virtual/archive/",
+            "s3": f"s3://{BUCKET}/",
+            "https": f"{HTTPS_ROOT}/",
+        },
+    }
+    text = yaml.safe_dump(values, sort_keys=False)
+    (place / f"{DAILY.short_name}.yaml").write_text(text)
 
 
 def _mirror(made: Path, folder: Path) -> None:

@@ -41,6 +41,18 @@ EXPECTED_OF_THE_DEMO = {
         for month in INJECTION_MONTHS
         for polygon in ("000", "001")
     ),
+    *(
+        ("pyramids/atlas", f"{month}|{polygon}")
+        for month in INJECTION_MONTHS
+        for polygon in ("000", "001")
+    ),
+    *(
+        (f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4", month)
+        for grid in ("05DEG", "LLC0090GRID")
+        for month in MONTHS
+    ),
+    *((f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4_index", "") for grid in ("05DEG", "LLC0090GRID")),
+    ("pyramids/atlas_index", ""),
 }
 
 
