@@ -39,7 +39,7 @@ import importlib, sys
 defs = importlib.import_module(sys.argv[1]).defs
 defs.get_repository_def().load_all_definitions()
 """
-_HELP_CODE = "from dor_ecco_assets.cli import main; main()"
+HELP_CODE = "from dor_ecco_assets.cli import main; main()"
 #: Without rich markup, as `dor-ecco`: a bare app that imports rich for its help costs more.
 _BARE_HELP_CODE = """\
 import typer
@@ -66,7 +66,7 @@ defs = dg.Definitions(
 )
 """
 #: The floor of `stale`: find every record, input and output, and read the records.
-_WALK_CODE = """\
+WALK_CODE = """\
 import os, sys
 for top in sys.argv[1:]:
     for folder, _, names in os.walk(top):
@@ -130,7 +130,7 @@ def _help_row(children: Children, *, quick: bool) -> Row:
     return _command_row(
         children,
         HELP,
-        ["-c", _HELP_CODE, "--help"],
+        ["-c", HELP_CODE, "--help"],
         ["-c", _BARE_HELP_CODE, "--help"],
         HELP_S,
         "baseline: --help of a typer app with two empty commands",
@@ -175,8 +175,8 @@ def _stale_row(children: Children, made: Production, *, quick: bool) -> Row:
     return _command_row(
         children,
         STALE,
-        ["-c", _HELP_CODE, "stale", "ecco", "--json"],
-        ["-c", _WALK_CODE, str(made.root.root), str(made.inputs.root)],
+        ["-c", HELP_CODE, "stale", "ecco", "--json"],
+        ["-c", WALK_CODE, str(made.root.root), str(made.inputs.root)],
         STALE_S,
         f"{partitions} partitions of {len(products)} products, {recorded} with record, inputs and"
         " a stand-in file, the others waiting or not made; baseline, a floor: os.walk, stat of"

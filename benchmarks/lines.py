@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import (
+    atlas_rows,
+    cases_rows,
     command_rows,
     dor_rows,
     granule_rows,
@@ -114,6 +116,18 @@ def _dor_memory(setting: Setting, scratch: Path) -> list[Row]:
     return [dor_rows.memory_row(scratch, quick=setting.quick)]
 
 
+def _atlas(setting: Setting, scratch: Path) -> list[Row]:
+    return atlas_rows.rows(scratch, quick=setting.quick)
+
+
+def _cases(setting: Setting, scratch: Path) -> list[Row]:
+    return cases_rows.rows(scratch, quick=setting.quick)
+
+
+def _case_workers(setting: Setting, scratch: Path) -> list[Row]:
+    return cases_rows.worker_rows(scratch, quick=setting.quick)
+
+
 def _pyramids(setting: Setting, scratch: Path) -> Iterator[Row]:
     return pyramids_rows.rows(scratch, quick=setting.quick)
 
@@ -143,6 +157,9 @@ _VIRTUAL = Group(virtual_rows.NAMES, _virtual)
 
 _DOR = Group(dor_rows.NAMES[:-1], _dor, urgency=1)
 _DOR_MEMORY = Group(dor_rows.NAMES[-1:], _dor_memory)
+_CASES = Group(cases_rows.NAMES, _cases)
+_CASE_WORKERS = Group((cases_rows.WORKERS,), _case_workers, alone=True)
+_ATLAS = Group(atlas_rows.NAMES, _atlas, urgency=1)
 
 _PYRAMIDS = Group(pyramids_rows.NAMES[:-1], _pyramids)
 _PYRAMIDS_MEMORY = Group(pyramids_rows.NAMES[-1:], _pyramids_memory)
@@ -151,7 +168,7 @@ _PYRAMIDS_MEMORY = Group(pyramids_rows.NAMES[-1:], _pyramids_memory)
 LINES: dict[str, tuple[Group, ...]] = {
     "ecco": (_MAPPING, _NETCDF, _WHOLE_GRANULES, _GRANULES, _WORKERS, _COMMANDS),
     "virtual": (_VIRTUAL,),
-    "dor": (_DOR, _DOR_MEMORY),
+    "dor": (_DOR, _DOR_MEMORY, _CASE_WORKERS, _CASES, _ATLAS),
     "pyramids": (_PYRAMIDS, _PYRAMIDS_MEMORY),
 }
 

@@ -319,6 +319,7 @@ def _bytes_of(folder: Path, variables: tuple[str, ...]) -> int:
 def ndpyramid_rows() -> Iterator[Row]:
     """Steps of a regular source of one degree; ndpyramid cannot take a curvilinear one."""
     import ndpyramid
+    import rioxarray  # noqa: F401 - ndpyramid's resample takes its accessor
 
     from dor_ecco_assets.grids.latlon import LatLonGrid
     from dor_ecco_assets.pyramids.apply import Regridder
@@ -338,10 +339,7 @@ def ndpyramid_rows() -> Iterator[Row]:
     for name, call in ((COARSEN, coarsen), (RESAMPLE, resample)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                call()
-            except AttributeError:  # its accessor comes with rioxarray, which it does not ask for
-                continue
+            call()
             ours_s, baseline_s = interleaved(lambda: regridder.regrid(fields), call, 3)
         yield row(
             line="pyramids",

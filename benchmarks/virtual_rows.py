@@ -1,5 +1,6 @@
 """Parsing granules against what VirtualiZarr, kerchunk and fsspec would cost."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +25,7 @@ from benchmarks.measure import (
 )
 from dor_ecco_assets.lineage.ledger import Entry
 from dor_ecco_assets.samples.virtual_granules import DailyGrid, write_daily
+from dor_ecco_assets.settings import Place
 from dor_ecco_assets.storage import Directory
 from dor_ecco_assets.stores.icechunk_store import IcechunkStore
 from dor_ecco_assets.virtual.building import apply
@@ -46,9 +48,10 @@ APPEND = "append 1 granule to 10,000, against one manifest"
 APPEND_FINE = "append 1 granule to 8,800 of 972 chunks"
 MEMORY = "peak memory, build of 10,000 granules"
 MEMORY_FINE = "peak memory, build of 10 million references"
+SSH = "open and read 312 monthly granules of SSH"
 NAMES = (
     *(PARSE, PARSE_KERCHUNK, REMOTE, BYTES, BUILD, BUILD_KERCHUNK),
-    *(GROWTH, APPEND, APPEND_FINE, MEMORY, MEMORY_FINE),
+    *(GROWTH, APPEND, APPEND_FINE, MEMORY, MEMORY_FINE, SSH),
 )
 
 #: As a daily analysis of sea-surface temperature: 3 packed fields of 16 chunks, 42 attributes.
@@ -69,6 +72,7 @@ def rows(scratch: Path, *, quick: bool = False) -> list[Row]:
         *_build_rows(scratch, quick=quick),
         *_append_rows(scratch, quick=quick),
         *_memory_rows(scratch, quick=quick),
+        *_ssh_rows(scratch, quick=quick),
     ]
 
 
@@ -221,8 +225,6 @@ def _remote_rows(folder: Path, paths: list[Path]) -> list[Row]:
 
 
 def _build_rows(scratch: Path, *, quick: bool) -> list[Row]:
-    import shutil
-
     folder, count = scratch / "build", 30 if quick else 200
     folder.mkdir()
     paths = [write_daily(folder / f"{day:03d}.nc", day, grid=GRID) for day in range(count)]
@@ -354,9 +356,14 @@ class GrowingArchive:
         """Chunks of one granule."""
         return self._granule.chunk_count
 
-    def store(self, place: Path) -> IcechunkStore:
-        """A store of these granules."""
-        return IcechunkStore(Directory(place), "store", containers_of(self.spec, "local"))
+    def store(self, place: Path, split: int | None = None) -> IcechunkStore:
+        """A store of these granules, of which so many share a manifest."""
+        return IcechunkStore(
+            Directory(place),
+            "store",
+            containers_of(self.spec, "local"),
+            None if split is None else ("time", split),
+        )
 
     def listed(self, day: int, name: str | None = None) -> Listed:
         """One granule of a day; a file of that name if given."""
@@ -388,6 +395,7 @@ class GrowingArchive:
         """References as of the first granule, with another time."""
         time_array = self._granule.arrays["time"]
         for entry in entries:
+            assert time_array.values is not None
             values = time_array.values + 86400 * int(entry.labels["cycle"])
             arrays = {**self._granule.arrays, "time": replace(time_array, values=values)}
             yield replace(self._granule, arrays=arrays, size=0)
@@ -401,36 +409,48 @@ def build_made_up(folder: str, place: str, grid: DailyGrid, count: int) -> Growi
     return archive
 
 
-def _appending(archive: GrowingArchive, place: Path, count: int) -> Callable[[], float]:
+def _appending(
+    archive: GrowingArchive, place: Path, count: int, split: int | None = None
+) -> Callable[[], float]:
     """Appends one granule and says what that cost; every time to a store longer by one."""
     days = iter(range(count, count + 1000))
 
     def append() -> float:
         listed = [archive.listed(next(days))]
-        return cpu_seconds(
-            lambda: apply(archive.store(place), archive.spec, listed, archive.made_up)
-        )
+        store = archive.store(place, split)
+        return cpu_seconds(lambda: apply(store, archive.spec, listed, archive.made_up))
 
     return append
 
 
-def _unsplit(archive: GrowingArchive, place: Path, count: int) -> None:
-    """The same store with all references of an array in one manifest, as Icechunk's default."""
-    archive.store(place).create()
-    listed = (archive.listed(day) for day in range(count))
-    apply(archive.store(place), archive.spec, listed, archive.made_up)
+#: More granules than any store has: all references of an array are in one manifest, as Icechunk
+#: keeps them if it is not told otherwise.
+_ALL = 1_000_000
+
+
+def _unsplit(archive: GrowingArchive, place: Path, copy: Path) -> None:
+    """The same store with one manifest for each array."""
+    shutil.copytree(place, copy)
+    archive.store(copy, _ALL).rewrite_manifests()
+
+
+#: Granules of one manifest, of the collection's default number of references.
+_SLOTS = 512
 
 
 def _append_rows(scratch: Path, *, quick: bool) -> list[Row]:
-    few, many, fine = (300, 3_000, 300) if quick else (1_000, 10_000, 8_800)
+    few, fine = (300, 300) if quick else (1_000, 8_800)
     runs, note = (3, SCALED) if quick else (9, "")
+    # Their last manifests equally full, of which an append rewrites one.
+    many = few + (5 if quick else 18) * _SLOTS
     places = {name: scratch / name for name in ("few", "many", "one", "fine", "fine-one")}
     archive = build_made_up(str(scratch / "made"), str(places["few"]), GRID, few)
     build_made_up(str(scratch / "made"), str(places["many"]), GRID, many)
-    _unsplit(archive, places["one"], many)
-    to_many = _appending(archive, places["many"], many)
+    _unsplit(archive, places["many"], places["one"])
     found: list[Row] = []
-    ours_s, few_s = interleaved_costs(to_many, _appending(archive, places["few"], few), runs)
+    ours_s, few_s = interleaved_costs(
+        _appending(archive, places["many"], many), _appending(archive, places["few"], few), runs
+    )
     found.append(
         limit_row(
             line="virtual",
@@ -446,7 +466,12 @@ def _append_rows(scratch: Path, *, quick: bool) -> list[Row]:
             ),
         )
     )
-    ours_s, one_s = interleaved_costs(to_many, _appending(archive, places["one"], many), runs)
+    again = many + runs + 1
+    ours_s, one_s = interleaved_costs(
+        _appending(archive, places["many"], again),
+        _appending(archive, places["one"], many, _ALL),
+        runs,
+    )
     what = "baseline: the same append to a store that keeps an array's references in one manifest"
     found.append(
         row(
@@ -459,10 +484,10 @@ def _append_rows(scratch: Path, *, quick: bool) -> list[Row]:
         )
     )
     fine_archive = build_made_up(str(scratch / "fine-made"), str(places["fine"]), FINE, fine)
-    _unsplit(fine_archive, places["fine-one"], fine)
+    _unsplit(fine_archive, places["fine"], places["fine-one"])
     ours_s, one_s = interleaved_costs(
         _appending(fine_archive, places["fine"], fine),
-        _appending(fine_archive, places["fine-one"], fine),
+        _appending(fine_archive, places["fine-one"], fine, _ALL),
         min(runs, 3),
     )
     found.append(
@@ -510,3 +535,112 @@ def _memory_rows(scratch: Path, *, quick: bool) -> list[Row]:
 def _built_in(folder: str, place: str, grid: DailyGrid, count: int) -> tuple[float, int]:
     archive = build_made_up(folder, place, grid, count)
     return peak_rss_mb(), archive.chunks
+
+
+# Reading
+
+
+def _ssh_rows(scratch: Path, *, quick: bool) -> list[Row]:
+    import xarray as xr
+
+    from dor_ecco_assets.storage import open_storage
+    from dor_ecco_assets.virtual.collections import load_collections
+    from dor_ecco_assets.virtual.published import located
+    from dor_ecco_assets.virtual.reading import open_store
+
+    count = 24 if quick else 312
+    root = scratch / "ssh"
+    paths = _monthly_granules(root, count)
+    storage = open_storage(Place.model_validate({"root": str(root)}))
+    spec = located(load_collections(None)[SSH_DATASET], storage)
+    listed = [
+        Listed(path.stem[-7:], _listed_month(path, path.stem[-7:], path.relative_to(root)))
+        for path in paths
+    ]
+
+    def parsed(entries: Sequence[Entry], **_: Any) -> Iterator[GranuleReferences]:
+        for entry in entries:
+            yield parse_hdf5(str(root / entry.location), load=spec.load)
+
+    store = IcechunkStore(storage, "store", containers_of(spec, "local"))
+    assert apply(store, spec, listed, parsed).published == count
+
+    def ours() -> Any:
+        with open_store(store) as dataset:
+            return dataset["SSH"].values
+
+    def baseline() -> Any:
+        with xr.open_mfdataset(paths) as dataset:
+            return dataset["SSH"].values
+
+    def told() -> Any:
+        options: Any = {"data_vars": "minimal", "coords": "minimal", "compat": "override"}
+        with xr.open_mfdataset(
+            paths, combine="nested", concat_dim="time", join="override", **options
+        ) as dataset:
+            return dataset["SSH"].values
+
+    np.testing.assert_array_equal(ours(), told())
+    ours_s, baseline_s = interleaved(ours, baseline, 1 if quick else 3)
+    told_s = cpu_seconds(told)
+    return [
+        row(
+            line="virtual",
+            name=SSH,
+            ours=ours_s,
+            baseline=baseline_s,
+            target=10.0,
+            note=(
+                f"{count} granules of {_size_mb(paths):.1f} MB at 0.5 degree on disk, equal values;"
+                " baseline: xarray.open_mfdataset of the files (told to compare nothing:"
+                f" {told_s:.2f} s, ratio {told_s / ours_s:.1f}){SCALED if quick else ''}"
+            ),
+        )
+    ]
+
+
+SSH_DATASET = "ECCO_L4_SSH_05DEG_MONTHLY_V4R4"
+
+
+def _monthly_granules(root: Path, count: int) -> list[Path]:
+    """One granule as the platform makes it, and others that have its fields at other times."""
+    import h5py
+
+    from dor_ecco_assets.products import Production
+    from dor_ecco_assets.samples.ecco_output import write_sample_output
+    from dor_ecco_assets.samples.llc_grid import sample_grid_fields
+
+    inputs = root / "inputs"
+    write_sample_output(inputs, sample_grid_fields(30), months=(732,), days=())
+    workspace = Production(
+        Place.model_validate({"root": str(root)}), Place.model_validate({"root": str(inputs)})
+    ).workspace()
+    key = f"ecco/{SSH_DATASET}"
+    first = root / workspace.make(key, "1992-01").record.uri
+    found: list[Path] = []
+    for number in range(count):
+        path = first.with_name(f"{1992 + number // 12}-{number % 12 + 1:02d}.nc")
+        shutil.copyfile(first, path)
+        with h5py.File(path, "r+") as file:
+            for name in ("time", "time_bnds"):
+                times: Any = file[name]
+                # Hours since 1992, a month of 30.4 days after the other.
+                times[...] = times[...] + round(number * 730.5)
+        found.append(path)
+    first.unlink()
+    return found
+
+
+def _listed_month(path: Path, month: str, key: Path) -> ListedGranule:
+    return ListedGranule(
+        concept_id=path.name,
+        granule_ur=path.name,
+        revision_id=1,
+        revision_date="2020-01-01T00:00:00.000Z",
+        begin=f"{month}-01T00:00:00.000Z",
+        end=f"{month}-28T00:00:00.000Z",
+        production_date="",
+        identity=path.name,
+        access="root",
+        key=str(key),
+    )

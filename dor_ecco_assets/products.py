@@ -1,11 +1,13 @@
 """Every product of every line, gathered; defines none itself and needs no Dagster."""
 
+import difflib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from dor_ecco_assets.dor.products import dor_products
 from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
+from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.grids.products import grid_products
 from dor_ecco_assets.lineage.product import Product, RunSettings, by_key
 from dor_ecco_assets.lineage.workspace import Workspace
@@ -30,6 +32,15 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
         virtual_products,
     )
     found = by_key([product for line in lines for product in line(configs)])
+    for product in found.values():
+        unknown = [key for key in product.gathers if key not in found]
+        if product.line == "virtual" and unknown:
+            near = difflib.get_close_matches(unknown[0], found, n=1, cutoff=0.3)
+            raise ConfigurationError(
+                f"own_collections.yaml: there is no product {unknown[0]}"
+                + (f"; did you mean {near[0]}?" if near else ""),
+                code="UnknownSource",
+            )
     return found | by_key(pyramid_products(configs, found))
 
 

@@ -89,7 +89,7 @@ def _make_atlas(places: "Places", tally: "Tally", workers: int | None) -> None:
     months = workspace.product(stores[0]).partitioning.keys
     run_products(places, stores, months, tally=tally, workers=workers)
     run_products(places, [dor.REPORT], tally=tally, workers=workers)
-    _renew(places, [f"{pyramids.ATLAS}{pyramids.TEMPLATE_SUFFIX}"])
+    _make_templates(places, [pyramids.ATLAS], tally)
     run_products(places, [pyramids.ATLAS], partitions, tally=tally, workers=workers)
     run_products(places, [f"{pyramids.ATLAS}{pyramids.INDEX_SUFFIX}"], tally=tally)
 
@@ -106,16 +106,14 @@ def _make_virtual_store(places: "Places", tally: "Tally", workers: int | None) -
     from dor_ecco_assets.virtual.making import take_in
     from dor_ecco_assets.virtual.products import collection_products
     from dor_ecco_assets.virtual.services import cmr_client
-    from dor_ecco_assets.virtual.standing import stale_partitions
 
     spec = load_collections(places.configs)[collection_name(DAILY.short_name)]
     granules, references, store, exports = (each.key for each in collection_products(spec))
 
     def publish() -> None:
         workspace = Production.at(places).workspace()
-        partitions = stale_partitions(workspace, spec)
-        if partitions:
-            run_products(places, [references], partitions, tally=tally, workers=workers)
+        partitions = [each.partition for each in workspace.states(references)]
+        run_products(places, [references], partitions, tally=tally, workers=workers)
         run_products(places, [store], tally=tally)
 
     workspace = Production.at(places).workspace()
@@ -136,7 +134,7 @@ def _make_maps(
     """Make the configured maps of what has these months."""
     from dor_ecco_assets.cli.running import run_products
     from dor_ecco_assets.products import Production
-    from dor_ecco_assets.pyramids.products import INDEX_SUFFIX, TEMPLATE_SUFFIX
+    from dor_ecco_assets.pyramids.products import INDEX_SUFFIX
 
     made = {key for key, _ in (*tally.made, *tally.skipped)}
     maps = [
@@ -145,21 +143,25 @@ def _make_maps(
         if product.line == "pyramids" and made & set(product.gathers)
     ]
     if maps:
-        _renew(places, [f"{key}{TEMPLATE_SUFFIX}" for key in maps])
+        _make_templates(places, maps, tally)
         run_products(places, maps, months, tally=tally, workers=workers)
         run_products(places, [f"{key}{INDEX_SUFFIX}" for key in maps], tally=tally)
 
 
-def _renew(places: "Places", templates: Sequence[str]) -> None:
-    """Let templates of another grid give way: the demo's own stores may be made anew."""
+def _make_templates(places: "Places", maps: Sequence[str], tally: "Tally") -> None:
+    """Make weights and templates of maps; the demo's own stores of another grid give way."""
     from dor_ecco_assets.cli.running import run_products
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.products import Production
+    from dor_ecco_assets.pyramids.products import TEMPLATE_SUFFIX
 
     workspace = Production.at(places).workspace()
-    stale = [key for key in templates if workspace.state(key, "").standing == "stale"]
-    if stale:
-        run_products(places, stale, policy=Policy(force=True))
+    templates = [f"{key}{TEMPLATE_SUFFIX}" for key in maps]
+    weights = {key for template in templates for key in workspace.product(template).upstream}
+    run_products(places, sorted(weights), tally=tally)
+    for template in templates:
+        stale = workspace.state(template, "").standing == "stale"
+        run_products(places, [template], tally=tally, policy=Policy(force=stale))
 
 
 def _make_published(places: "Places", tally: "Tally") -> None:
@@ -167,12 +169,12 @@ def _make_published(places: "Places", tally: "Tally") -> None:
     from dor_ecco_assets.cli.running import run_products
     from dor_ecco_assets.dor.products import PUBLISHED
     from dor_ecco_assets.products import Production
-    from dor_ecco_assets.pyramids.products import ATLAS, INDEX_SUFFIX, TEMPLATE_SUFFIX
+    from dor_ecco_assets.pyramids.products import ATLAS, INDEX_SUFFIX
 
     workspace = Production.at(places).workspace()
     if PUBLISHED in workspace.products and any(workspace.input_keys(PUBLISHED, "").values()):
         run_products(places, [PUBLISHED], tally=tally)
-        _renew(places, [f"{ATLAS}{TEMPLATE_SUFFIX}"])
+        _make_templates(places, [ATLAS], tally)
         run_products(places, [f"{ATLAS}{INDEX_SUFFIX}"], tally=tally)
 
 
@@ -204,6 +206,7 @@ def _tell(
         print(f'Open one:  uv run python -c "{line}; print(ds)"')
     print(f"See the graph, the partitions and the previews:  uv run dor-ecco ui {where}")
     print(f"Ask what is out of date, and why:  uv run dor-ecco stale {where}")
+    print(f"Look at the maps and curves:  uv run dor-ecco vis view {where}")
 
 
 def write_manifest(

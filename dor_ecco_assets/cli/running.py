@@ -5,8 +5,10 @@ import logging
 import shutil
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import ConfigurationError
@@ -59,6 +61,56 @@ def ensure_instance(places: Places) -> None:
                 dg.DagsterInstance.from_config(str(home)).dispose()
 
 
+#: The context in which runs share an instance, if there is one, and what was opened in it.
+_sharing: list[ExitStack] = []
+_shared: "dict[Path, dg.DagsterInstance]" = {}
+
+
+@contextmanager
+def one_instance() -> Generator[None]:
+    """Let all runs inside share the instance that the first of them opens."""
+    if _sharing:
+        yield
+        return
+    with ExitStack() as stack:
+        _sharing.append(stack)
+        try:
+            yield
+        finally:
+            _sharing.clear()
+            _shared.clear()
+
+
+@contextmanager
+def _instance_of(places: Places) -> "Generator[dg.DagsterInstance]":
+    import dagster as dg
+
+    home = places.dagster_home
+    if home in _shared:
+        yield _shared[home]
+        return
+    ensure_instance(places)
+    opened = dg.DagsterInstance.from_config(str(home))
+    if _sharing:
+        _shared[home] = _sharing[0].enter_context(opened)
+        yield opened
+    else:
+        with opened:
+            yield opened
+
+
+@lru_cache(maxsize=2)
+def definitions_of(
+    profile: str | None, configs: str | None, workers: int | None
+) -> "dg.Definitions":
+    """The code location, made once for all runs of a command."""
+    from dor_ecco_assets.definitions import build_definitions
+    from dor_ecco_assets.settings import Compute
+
+    compute = None if workers is None else Compute(mode="local", workers=workers)
+    return build_definitions(profile, configs, compute=compute)
+
+
 def run_products(
     places: Places,
     keys: Sequence[str],
@@ -90,14 +142,9 @@ def run_products(
     with _quiet():
         import dagster as dg
 
-        from dor_ecco_assets.definitions import build_definitions
-        from dor_ecco_assets.settings import Compute
-
-        ensure_instance(places)
-        compute = None if workers is None else Compute(mode="local", workers=workers)
-        defs = build_definitions(places.profile, places.configs, compute=compute)
+        defs = definitions_of(places.profile, places.configs, workers)
         with (
-            dg.DagsterInstance.from_config(str(places.dagster_home)) as instance,
+            _instance_of(places) as instance,
             _progress(len(keys) * max(1, len(partitions)), tally),
         ):
             for tags in list(_runs_of(places, instance, keys, partitions)):
@@ -131,7 +178,7 @@ def run_all(
         return tally
     from resources.compute import workers_kept
 
-    with workers_kept():
+    with workers_kept(), one_instance():
         for partitions, keys in alike.items():
             run_products(places, keys, partitions, policy=policy, workers=workers, tally=tally)
     return tally

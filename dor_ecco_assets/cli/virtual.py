@@ -21,6 +21,7 @@ from dor_ecco_assets.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from dor_ecco_assets.cli.running import Tally
     from dor_ecco_assets.settings import Places
     from dor_ecco_assets.stores.icechunk_store import IcechunkStore
     from dor_ecco_assets.virtual.collections import StoreSpec
@@ -36,10 +37,15 @@ ConceptOption = Annotated[str | None, typer.Option(help="Concept id of the colle
 LoadOption = Annotated[
     str | None, typer.Option(help="Arrays whose values are kept, such as lat,lon,time.")
 ]
+CompareOption = Annotated[
+    int, typer.Option(min=0, help="Granules whose values are compared with the files.")
+]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Worker processes.")]
 
 #: Where the places of a build without configuration lie below ``--out``.
 _CONFIGS = "configs"
+#: Granules whose values are compared where no number is given.
+COMPARED = 3
 
 
 @app.command("init")
@@ -185,7 +191,13 @@ def build(
         typer.Option(help="Folder or s3:// URL for all of it; needs no configuration then."),
     ] = None,
     concept_id: ConceptOption = None,
-    retry: Annotated[bool, typer.Option(help="Ask again for bytes that were not there.")] = False,
+    retry: Annotated[
+        bool, typer.Option(help="Ask again for bytes that were not there or could not be used.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option(help="Write again what is not as records, ledger and archive say.")
+    ] = False,
+    compare: CompareOption = COMPARED,
     workers: WorkersOption = None,
     project: ProjectOption = None,
     root: RootOption = None,
@@ -208,9 +220,9 @@ def build(
         )
     places = where.places()
     spec = _spec(places, short_name)
-    if retry:
-        _ask_again(where, spec)
-    _run(where, spec, whole=True, workers=workers, as_json=as_json)
+    if retry or repair:
+        _ask_again(where, spec, waiting=retry, damaged=repair, compare=compare)
+    _run(where, spec, whole=True, verify=repair, workers=workers, as_json=as_json)
 
 
 @app.command("container", hidden=True)
@@ -298,13 +310,13 @@ def plan(
     from dor_ecco_assets.virtual.discovery import whole_listing
     from dor_ecco_assets.virtual.listing import read_listing
     from dor_ecco_assets.virtual.products import granules_key
-    from dor_ecco_assets.virtual.services import cmr_client
+    from dor_ecco_assets.virtual.published import catalogue_of
     from dor_ecco_assets.virtual.standing import plan_of
 
     where = Where(project, root, data, configs, profile)
     spec, workspace = _spec(where.places(), short_name), where.workspace()
     listing = read_listing(workspace.storage, granules_key(spec.name))
-    records = tuple(cmr_client(spec).search(spec.query()))
+    records = tuple(catalogue_of(spec, workspace.storage).search(spec.query()))
     whole_listing(spec, listing, records, datetime.now(UTC))
     found = plan_of(workspace, spec, listing, sample, Archives(spec))
     if as_json:
@@ -325,7 +337,7 @@ def plan(
 @app.command("check")
 def check(
     short_name: NameArgument,
-    granules: Annotated[int, typer.Option(min=1, help="Granules to compare.")] = 3,
+    granules: Annotated[int, typer.Option(min=1, help="Granules to compare.")] = COMPARED,
     project: ProjectOption = None,
     root: RootOption = None,
     data: DataOption = None,
@@ -356,13 +368,13 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """List granules that differ between two versions of the store."""
-    from dor_ecco_assets.virtual.versions import ledger_changes
+    from dor_ecco_assets.virtual.versions import diff as changes_between
 
     store, _ = _store(Where(project, root, None, configs, profile), short_name)
     if not before:
         versions = [each.snapshot for each in store.versions()]
         before = versions[min(1, len(versions) - 1)]
-    rows = [asdict(each) for each in ledger_changes(store, before, after or None)]
+    rows = [each._asdict() for each in changes_between(store, before, after or None)]
     show(rows, as_json=as_json, title=f"From {before} to {after or 'the newest'}")
 
 
@@ -413,6 +425,7 @@ def rollback(
 @app.command("reconcile")
 def reconcile(
     short_name: NameArgument,
+    compare: CompareOption = COMPARED,
     project: ProjectOption = None,
     root: RootOption = None,
     data: DataOption = None,
@@ -420,27 +433,14 @@ def reconcile(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare CMR, listing, ledger and records; name each difference and what repairs it."""
-    from dor_ecco_assets.lineage.tracing import reconcile as compare
-    from dor_ecco_assets.virtual.products import collection_products
-    from dor_ecco_assets.virtual.services import cmr_client
-    from dor_ecco_assets.virtual.standing import reconcile as differences
+    """Compare CMR, ledger, archive, store and records; name each difference and its repair."""
+    from dor_ecco_assets.virtual.published import catalogue_of
+    from dor_ecco_assets.virtual.reconciling import reconcile as differences
 
     where = Where(project, root, data, configs, profile)
     spec, workspace = _spec(where.places(), short_name), where.workspace()
-    rows: list[dict[str, Any]] = [
-        asdict(each) for each in differences(workspace, spec, cmr_client(spec))
-    ]
-    keys = [product.key for product in collection_products(spec)]
-    rows += [
-        {
-            "what": each.found,
-            "count": 1,
-            "examples": f"{each.product} {each.partition}".strip(),
-            "repair": each.repair,
-        }
-        for each in compare(workspace, keys).differences
-    ]
+    catalogue = catalogue_of(spec, workspace.storage)
+    rows = [asdict(each) for each in differences(workspace, spec, catalogue, compare=compare)]
     show(rows, as_json=as_json, title="Differences")
     if rows:
         raise typer.Exit(1)
@@ -484,7 +484,7 @@ def status(
     """Granules listed and published, how far behind CMR, size."""
     from dor_ecco_assets.errors import DorEccoError
     from dor_ecco_assets.virtual.collections import load_collections
-    from dor_ecco_assets.virtual.services import cmr_client
+    from dor_ecco_assets.virtual.published import catalogue_of
     from dor_ecco_assets.virtual.standing import standing_of
 
     where = Where(project, root, data, configs, profile)
@@ -497,7 +497,8 @@ def status(
     rows: list[dict[str, Any]] = []
     for spec in chosen:
         try:
-            found = standing_of(workspace, spec, None if offline else cmr_client(spec))
+            catalogue = None if offline else catalogue_of(spec, workspace.storage)
+            found = standing_of(workspace, spec, catalogue)
         except DorEccoError as error:
             if offline:
                 raise
@@ -519,11 +520,13 @@ def _spec(places: "Places", short_name: str) -> "StoreSpec":
         Code ``UnknownCollection``.
     """
     from dor_ecco_assets.errors import ConfigurationError
+    from dor_ecco_assets.storage import open_storage
     from dor_ecco_assets.virtual.collections import collection_name, load_collections
+    from dor_ecco_assets.virtual.published import located
 
     found = load_collections(places.configs)
     if collection_name(short_name) in found:
-        return found[collection_name(short_name)]
+        return located(found[collection_name(short_name)], open_storage(places.root))
     raise ConfigurationError(
         f"there is no configured collection {short_name!r}; there are "
         f"{', '.join(each.collection.short_name for each in found.values()) or 'none'}: write one "
@@ -540,23 +543,57 @@ def _store(where: Where, short_name: str) -> "tuple[IcechunkStore, StoreSpec]":
     return virtual_store(where.workspace().storage, spec, chosen_way(spec.access[0])), spec
 
 
-def _ask_again(where: Where, spec: "StoreSpec") -> None:
+def _ask_again(
+    where: Where, spec: "StoreSpec", *, waiting: bool, damaged: bool, compare: int
+) -> None:
     from dor_ecco_assets.virtual.making import retry
     from dor_ecco_assets.virtual.products import granules_key
+    from dor_ecco_assets.virtual.reconciling import mend
     from dor_ecco_assets.virtual.standing import waiting_granules
 
     workspace = where.workspace()
-    waiting = waiting_granules(workspace, spec)
-    if waiting:
-        retry(workspace, spec, granules_key(spec.name), waiting)
-    say(f"{len(waiting)} granules are asked for again")
+    wanted = waiting_granules(workspace, spec) if waiting else set[str]()
+    if damaged:
+        found, cleared = mend(workspace, spec, compare=compare)
+        wanted |= found
+        say(f"{cleared} slots that no granule owns were cleared")
+    if wanted:
+        retry(workspace, spec, granules_key(spec.name), wanted)
+    say(f"{len(wanted)} granules are asked for again")
 
 
 def _run(
-    where: Where, spec: "StoreSpec", *, whole: bool, workers: int | None, as_json: bool
+    where: Where,
+    spec: "StoreSpec",
+    *,
+    whole: bool,
+    workers: int | None,
+    as_json: bool,
+    verify: bool = False,
 ) -> None:
     """List, then run references, store and exports as far as anything is to be done."""
-    from dor_ecco_assets.cli.running import Tally, report_failures, run_products
+    from dor_ecco_assets.cli.running import Tally, one_instance, report_failures
+    from dor_ecco_assets.virtual.products import exports_key, granules_key, store_key
+
+    tally = Tally()
+    with one_instance():
+        _run_all(where, spec, tally, whole=whole, workers=workers, verify=verify)
+    keys = [granules_key(spec.name), store_key(spec.name), exports_key(spec.name)]
+    _show_made(where, keys, as_json=as_json)
+    report_failures(tally)
+    _report_quarantine(where, spec)
+
+
+def _run_all(
+    where: Where,
+    spec: "StoreSpec",
+    tally: "Tally",
+    *,
+    whole: bool,
+    workers: int | None,
+    verify: bool,
+) -> None:
+    from dor_ecco_assets.cli.running import run_products
     from dor_ecco_assets.lineage.workspace import Policy
     from dor_ecco_assets.virtual.products import (
         exports_key,
@@ -564,9 +601,9 @@ def _run(
         references_key,
         store_key,
     )
-    from dor_ecco_assets.virtual.standing import stale_partitions
+    from dor_ecco_assets.virtual.standing import has_moved, stale_partitions
 
-    places, tally = where.places(), Tally()
+    places = where.places()
     granules, references = granules_key(spec.name), references_key(spec.name)
     store, exports = store_key(spec.name), exports_key(spec.name)
     if whole:
@@ -574,15 +611,16 @@ def _run(
     else:
         _take_in_news(where, spec)
     if not tally.failures:
-        partitions = stale_partitions(where.workspace(), spec)
+        policy = Policy(verify=verify)
+        partitions = stale_partitions(where.workspace(), spec, every=verify)
         if partitions:
-            run_products(places, [references], partitions, tally=tally, workers=workers)
-        run_products(places, [store], tally=tally)
+            run_products(
+                places, [references], partitions, policy=policy, tally=tally, workers=workers
+            )
+        moved = has_moved(where.workspace(), spec)
+        run_products(places, [store], policy=Policy(force=moved, verify=verify), tally=tally)
     if not tally.failures:
-        run_products(places, [exports], tally=tally)
-    _show_made(where, [granules, store, exports], as_json=as_json)
-    report_failures(tally)
-    _report_quarantine(where, spec)
+        run_products(places, [exports], policy=Policy(verify=verify), tally=tally)
 
 
 def _take_in_news(where: Where, spec: "StoreSpec") -> None:
@@ -591,11 +629,11 @@ def _take_in_news(where: Where, spec: "StoreSpec") -> None:
     from dor_ecco_assets.virtual.discovery import Cursor, look
     from dor_ecco_assets.virtual.making import cursor_of, take_in
     from dor_ecco_assets.virtual.products import granules_key
-    from dor_ecco_assets.virtual.services import cmr_client
+    from dor_ecco_assets.virtual.published import catalogue_of
 
     workspace, key = where.workspace(), granules_key(spec.name)
     cursor: Cursor = cursor_of(workspace.storage, spec, key)
-    changes = look(spec, cursor, cmr_client(spec), datetime.now(UTC))
+    changes = look(spec, cursor, catalogue_of(spec, workspace.storage), datetime.now(UTC))
     if changes:
         take_in(workspace, spec, key, changes)
 

@@ -209,14 +209,14 @@ def view(
 
     places = Where(project, root, None, None, profile).places()
     shown = find_shown(open_storage(places.root), store)
-    with PageServer(shown.storage, port) as server:
+    # Ctrl-C may come as soon as the address is read.
+    with contextlib.suppress(KeyboardInterrupt), PageServer(shown.storage, port) as server:
         url = f"{server.url}{page_path(shown)}"
         print(url, flush=True)
         say("stop with Ctrl-C")
         if open_browser:
             webbrowser.open(url)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+        server.wait()
 
 
 def _copy(workspace: "Workspace", key: str, folder: Path) -> None:

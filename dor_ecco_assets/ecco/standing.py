@@ -181,7 +181,9 @@ def _masks(workspace: Workspace, product: Product) -> Any:
 
     if any(f"_{word}_" in product.key for word in _UNMASKED):
         return None
-    grids = {name: open_product(workspace.storage, name) for name in product.upstream}
+    grids: dict[str, Any] = {
+        name: open_product(workspace.storage, name) for name in product.upstream
+    }
     model = next((grid for grid in grids.values() if "maskC" in grid), None)
     factors = next((found for name, found in grids.items() if name.startswith("mapping/")), None)
     return None if model is None else masks_of(model, factors)

@@ -58,8 +58,11 @@ class Entry:
         ``algorithm:digits`` as listed.
     labels : mapping
         Further numbers and texts of the granule, such as its cycle and pass.
-    removed : str
-        When the archive withdrew it; a later revision brings it back.
+    removed, returned : str
+        When the archive withdrew it, and when it listed it again; a later revision brings it back
+        too.
+    tries : int
+        How often the bytes of this revision were asked for again.
     problem_code, problem : str
         Why it can never be fetched as listed.
     state : str
@@ -95,6 +98,8 @@ class Entry:
     checksum: str = ""
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     removed: str = ""
+    returned: str = ""
+    tries: int = 0
     problem_code: str = ""
     problem: str = ""
     state: State = "pending"
@@ -112,7 +117,7 @@ class Entry:
     @property
     def is_removed(self) -> bool:
         """Whether the archive has withdrawn what it listed."""
-        return bool(self.removed) and self.removed >= self.revised
+        return self.removed > self.returned and self.removed >= self.revised
 
     @property
     def rank(self) -> tuple[str, int, str]:
@@ -122,17 +127,20 @@ class Entry:
     def joined(self, news: "Entry") -> "Entry":
         """What is known when `news` of the same granule arrive: of any order, the same.
 
-        The newest revision's listing, the last withdrawal. A revision that was not known before
-        starts as pending; `self` stays as it is where the news hold nothing new.
+        The newest revision's listing, the last withdrawal and return. A revision that was not known
+        before, or whose bytes are asked for again, starts as pending; `self` stays as it is where
+        the news hold nothing new.
         """
-        listed = max(self, news, key=lambda entry: (entry.revision, entry is news))
-        removed = max(self.removed, news.removed)
+        listed = max(self, news, key=lambda entry: (entry.revision, entry.tries, entry is news))
+        removed, returned = max(self.removed, news.removed), max(self.returned, news.returned)
         if listed is self or _listing(listed) == _listing(self):
-            return self if removed == self.removed else replace(self, removed=removed)
-        if self.state == "published" and self._has_bytes_of(listed):
+            same = (removed, returned) == (self.removed, self.returned)
+            return self if same else replace(self, removed=removed, returned=returned)
+        again = listed.revision == self.revision and listed.tries > self.tries
+        if self.state == "published" and self._has_bytes_of(listed) and not again:
             told = {name: getattr(listed, name) for name in _LISTED}
-            return replace(self, removed=removed, **told)
-        return replace(listed, removed=removed).pending()
+            return replace(self, removed=removed, returned=returned, **told)
+        return replace(listed, removed=removed, returned=returned).pending()
 
     def _has_bytes_of(self, other: "Entry") -> bool:
         """Whether another revision is the same file in the same place: archives revise records."""
@@ -202,6 +210,8 @@ class Entry:
             for name, value in asdict(self).items()
             if value not in ("", None, {}) and name not in _INDEXED
         }
+        if not self.tries:
+            del kept["tries"]
         return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
@@ -209,7 +219,7 @@ _INDEXED = frozenset({"order", "slot", "epoch", "state"})
 #: What the listing says, by which news differ from what is known.
 _LISTED = (
     *("revision", "revised", "produced", "identity", "begin", "end", "order", "partition", "name"),
-    *("container", "location", "size", "checksum", "labels", "problem_code", "problem"),
+    *("container", "location", "size", "checksum", "labels", "problem_code", "problem", "tries"),
 )
 
 
@@ -268,9 +278,11 @@ class Ledger:
         """One column of the index."""
         return self._index[:, COLUMNS.index(name)]
 
-    def text(self, row: int) -> str:
-        """The text of one row."""
-        return self.at([row])[0].encode()
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        """The texts of some rows; those that did not change as they were read."""
+        unchanged = [row for row in rows if row not in self.changed_rows]
+        found = dict(zip(unchanged, self._pages(unchanged), strict=True)) if unchanged else {}
+        return [found[row] if row in found else self._known[row].encode() for row in rows]
 
     def at(self, rows: Iterable[int]) -> list[Entry]:
         """Entries of some rows."""

@@ -318,8 +318,9 @@ class Product:
         partitions, members and `published` of a listing that grows.
     together : str
         ``line/name`` shared by products that are made in one go, under one claim, from the same
-        inputs, upstream and configuration; each keeps its own record. What fails is noted and tried again by every run: it is
-        not put into quarantine, because much of it may have been made.
+        inputs, upstream and configuration; each keeps its own record. What fails is noted and
+        tried again by every run: it is not put into quarantine, because much of it may have been
+        made.
     """
 
     key: str

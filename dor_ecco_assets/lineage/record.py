@@ -142,7 +142,7 @@ def recorded_partitions(storage: Storage, asset: str) -> Iterator[str]:
     return (partition for partition, _ in listed_records(storage, asset))
 
 
-def listed_records(storage: Storage, asset: str) -> Iterator[tuple[str, Stat]]:
+def listed_records(storage: Readable, asset: str) -> Iterator[tuple[str, Stat]]:
     """Partition key and state of every record of `asset`, in key order."""
     prefix = f"{FOLDER}/{asset}/"
     for key, stat in storage.list(prefix):

@@ -29,6 +29,9 @@ class MapVariable(Strict):
     units: str = Field(description="of the source and of the stored values")
     display_factor: float = Field(1.0, description="stored values times this are shown")
     display_units: str | None = Field(None, description="as units if not given")
+    display_name: str | None = Field(
+        None, description="long name of what is shown, where the factor turns its sign"
+    )
     clim: dict[str, tuple[float, float]] = Field(
         description="limits of the colours by band, in stored units; of datasets, of `value`"
     )

@@ -20,7 +20,7 @@ and every URL in it is relative to it. An atlas, with its two bands and cases:
       },
       "polygons": "polygons.geojson",
       "variables": [{
-        "name": "FG", "long_name": "air-sea flux of CO2, positive into the ocean",
+        "name": "FG", "long_name": "air-sea flux of CO2, positive out of the ocean",
         "units": "mmol/m^3 cm/s", "display_factor": -315.36, "display_units": "mol/m^2/yr",
         "clim": {"delta": [-0.01, 0.01], "experimental": [-0.02, 0.02]},
         "colormap": {"delta": "RdBu_r", "experimental": "PuOr"}
@@ -126,7 +126,7 @@ class PageVariable(Strict):
     """One variable of the maps and how to show it."""
 
     name: str
-    long_name: str
+    long_name: str = Field(description="of what is shown")
     units: str = Field(description="of the stored values")
     display_factor: float = 1.0
     display_units: str

@@ -97,7 +97,7 @@ def _curves(members: list[Member], forcing: str) -> dict[str, CurveStore]:
 def _shown(name: str, variable: MapVariable) -> PageVariable:
     return PageVariable(
         name=name,
-        long_name=variable.long_name,
+        long_name=variable.display_name or variable.long_name,
         units=variable.units,
         display_factor=variable.display_factor,
         display_units=variable.display_units or variable.units,

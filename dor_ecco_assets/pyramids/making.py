@@ -30,6 +30,7 @@ from dor_ecco_assets.stores.browser import (
     coordinate_chunk,
     shard_v3,
 )
+from dor_ecco_assets.stores.regions import same_schema
 
 __all__ = [
     "Made",
@@ -363,7 +364,7 @@ def require_schema(storage: Storage, key: str, schema: Mapping[str, bytes]) -> N
     """Refuse stores that were made for something else, or are not there."""
     for name, wanted in schema.items():
         found = storage.read(f"{key}/{name}")
-        if found != wanted:
+        if found is None or not same_schema(name, found, wanted):
             what = "is not there" if found is None else "is not what the configuration asks for"
             raise GridMismatch(
                 f"{storage.locate(key)}: {name} {what}; make the template anew by `dor-ecco vis "

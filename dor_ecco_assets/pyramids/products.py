@@ -134,6 +134,7 @@ def _atlas_products(atlas: Atlas, maps: AtlasMaps, known: Mapping[str, Product])
             members=lambda _partition: members,
             config=lambda _settings: {
                 **stored,
+                "title": atlas.title,
                 "shown": {name: maps.variables[name].model_dump() for name in atlas.variables},
                 "basins": [basin.model_dump() for basin in atlas.polygon_set.basins],
             },
@@ -145,12 +146,11 @@ _CURVES = (EFFICIENCY, UPTAKE, PUBLISHED)
 
 
 def _stored(atlas: Atlas, maps: AtlasMaps) -> dict[str, Any]:
-    """What decides the metadata of the stores."""
+    """What decides the metadata of the stores, without titles and long names: they change alone."""
     named = atlas.model_dump(
         mode="json",
         include={
             "name",
-            "title",
             "forcing",
             "injection_months",
             "months",
@@ -160,12 +160,9 @@ def _stored(atlas: Atlas, maps: AtlasMaps) -> dict[str, Any]:
             "pyramid_injection_dimension",
         },
     )
-    described = {
-        name: {"units": maps.variables[name].units, "long_name": maps.variables[name].long_name}
-        for name in atlas.variables
-    }
+    units = {name: maps.variables[name].units for name in atlas.variables}
     polygons = atlas.polygon_set.n_polygons
-    return {**named, "polygons": polygons, "described": described, "formats": list(maps.formats)}
+    return {**named, "polygons": polygons, "units": units, "formats": list(maps.formats)}
 
 
 def _make_atlas_template(atlas: Atlas, maps: AtlasMaps, mapping: str, task: Task) -> Content:
@@ -201,12 +198,9 @@ def _dataset_products(name: str, maps: DatasetMaps, known: Mapping[str, Product]
             code="UnknownSource",
         )
     split = source.partitioning
-    stored = maps.model_dump(mode="json", exclude={"variables"}) | {
+    stored = maps.model_dump(mode="json", exclude={"title", "variables"}) | {
         "steps": [split.kind, split.keys[0], split.keys[-1], len(split.keys)],
-        "described": {
-            each: {"units": found.units, "long_name": found.long_name}
-            for each, found in maps.variables.items()
-        },
+        "units": {each: found.units for each, found in maps.variables.items()},
     }
     return [
         Product(

@@ -91,7 +91,8 @@ def template_content(
 ) -> Content:
     """The stores of a pyramid with nothing in them.
 
-    Stores of another schema are refused; with `forced` they give way, with all that they hold.
+    Stores of another schema are refused; with `forced` they give way, with all that they hold, and
+    stores of the same one get titles and long names as they are configured now.
     """
     schema = schema_objects(layout, formats, weights)
     details = {
@@ -121,6 +122,10 @@ def _put_template(
             raise
         remove_stores(storage, key)
         put_schema(storage, key, schema)
+    if forced:
+        for name, data in schema.items():
+            if storage.read(f"{key}/{name}") != data:
+                storage.put(f"{key}/{name}", data)
     return region_digest(storage, key, schema)
 
 

@@ -31,6 +31,16 @@ ARCHIVE_DAYS = 20
 #: The atlas of the demo, of which all cases are made.
 ATLAS = "atlas: tiny\nhistory: pop/cases\n"
 
+#: Limits of its colours, in stored units: the sample's changes are far below a model's, since their
+#: differences have to be exact in float32.
+_SAMPLE_LIMITS = {
+    "FG": {"delta": (-1.5e-5, 1.5e-5), "experimental": (-6e-4, 6e-4)},
+    "DIC": {"delta": (-100.0, 100.0)},
+    "PH": {"delta": (-1e-3, 1e-3)},
+    "pCO2SURF": {"delta": (-0.06, 0.06)},
+}
+_MAPS = "pyramids/atlas.yaml"
+
 #: With real inputs the published one: its polygons and efficiencies, and no case.
 _PUBLISHED = "pop/oae_atlas/regions_joined.geojson"
 REAL_ATLAS = f"atlas: dor\nhistory: pop/cases\npublished_efficiency: {_PUBLISHED}\n"
@@ -46,7 +56,7 @@ def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[
     data : Path or None
         Folder that holds ``llc90/``; the analytic sample is made without it.
     configs : Path
-        The demo's own overlay of ``configs/``; gets the name of its atlas.
+        The demo's own overlay of ``configs/``; gets the name of its atlas and how to show it.
 
     Returns
     -------
@@ -63,6 +73,9 @@ def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[
     configs.mkdir(parents=True, exist_ok=True)
     polygons = [] if data is None else _polygon_files(data)
     (configs / "dor.yaml").write_text(REAL_ATLAS if polygons else ATLAS)
+    (configs / _MAPS).unlink(missing_ok=True)
+    if not polygons:
+        write_limits(configs / _MAPS)
     scratch = inputs.with_name(f".{inputs.name}.made")
     shutil.rmtree(scratch, ignore_errors=True)
     if data is None:
@@ -78,6 +91,19 @@ def prepare(inputs: Path, data: Path | None, configs: Path) -> tuple[bool, list[
     if data is None:
         return False, [MONTHS, DAYS]
     return True, [(REAL_MONTH,)]
+
+
+def write_limits(path: Path) -> None:
+    """Write how maps of the atlas are shown, with the limits of the sample."""
+    import yaml
+
+    from dor_ecco_assets.pyramids.configuration import load_atlas_maps
+
+    maps = load_atlas_maps().model_dump(mode="json")
+    for name, limits in _SAMPLE_LIMITS.items():
+        maps["variables"][name]["clim"] |= {band: list(pair) for band, pair in limits.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(maps, sort_keys=False))
 
 
 def _polygon_files(data: Path) -> list[str]:

@@ -37,12 +37,23 @@ class Directory:
         return str(self.root)
 
     def locate(self, key: str) -> str:
-        return str(self.root / key)
+        return str(self._at(key))
+
+    def _at(self, key: str) -> Path:
+        return Path(self._text(key))
+
+    def _text(self, key: str) -> str:
+        """The path of a key, which may not lead out of the root."""
+        if key.startswith("/"):
+            raise ValueError(
+                f"key {key!r} begins with a slash, expected one relative to {self.root}"
+            )
+        return f"{self.root}/{key}"
 
     # Walks of many partitions read and ask thousands of times: as text, a path costs a tenth.
 
     def read(self, key: str) -> bytes | None:
-        path = f"{self.root}/{key}"
+        path = self._text(key)
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 return file.read()
@@ -52,14 +63,14 @@ class Directory:
             raise refusal(error, Path(path)) from error
 
     def fetch(self, key: str, path: Path) -> bool:
-        with _refusals(self.root / key, path):
-            if not (self.root / key).is_file():
+        with _refusals(self._at(key), path):
+            if not self._at(key).is_file():
                 return False
-            shutil.copyfile(self.root / key, path)
+            shutil.copyfile(self._at(key), path)
         return True
 
     def stat(self, key: str) -> Stat | None:
-        path = f"{self.root}/{key}"
+        path = self._text(key)
         try:
             found = os.stat(path)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
@@ -69,27 +80,33 @@ class Directory:
         return Stat(found.st_size, str(found.st_mtime_ns))
 
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        with _refusals(self.root / prefix):
-            found = _walk(f"{self.root}/{prefix}", prefix.strip("/"))
+        with _refusals(self._at(prefix)):
+            found = _walk(self._text(prefix), prefix.strip("/"))
             yield from sorted(found, key=lambda found: found[0])
 
     def list_folder(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        with _refusals(self.root / prefix):
-            yield from _entries(f"{self.root}/{prefix}", prefix.strip("/"), [])
+        with _refusals(self._at(prefix)):
+            yield from _entries(self._text(prefix), prefix.strip("/"), [])
 
     def put(self, key: str, data: bytes, label: str | None = None) -> None:
-        scratch = self.scratch(key, label or f"{os.getpid()}-{threading.get_ident()}")
-        with _refusals(self.root / key, scratch):
-            _write_durably(scratch, data)
-            scratch.replace(self.root / key)
-            sync_folder(scratch.parent)
+        # A case of maps is hundreds of objects, so paths are text here too.
+        target, label = self._text(key), label or f"{os.getpid()}-{threading.get_ident()}"
+        folder, _, name = target.rpartition("/")
+        scratch = f"{folder}/.{name}.{label}{SCRATCH_SUFFIX}"
+        with _refusals(Path(target), Path(scratch)):
+            try:
+                _write_durably(scratch, data)
+            except (FileNotFoundError, IsADirectoryError):
+                _write_durably(self.scratch(key, label), data)
+            os.replace(scratch, target)  # noqa: PTH105
+            sync_folder(folder)
 
     def put_new(self, key: str, data: bytes) -> bool:
         scratch = self.scratch(key, f"{os.getpid()}-{threading.get_ident()}")
-        with _refusals(self.root / key, scratch):
+        with _refusals(self._at(key), scratch):
             _write_durably(scratch, data)
             try:
-                os.link(scratch, self.root / key)
+                os.link(scratch, self._at(key))
             except FileExistsError:
                 return False
             finally:
@@ -98,7 +115,7 @@ class Directory:
         return True
 
     def publish(self, key: str, scratch: Path, sha256: str) -> None:
-        target = self.root / key
+        target = self._at(key)
         with _refusals(target, scratch):
             target.parent.mkdir(parents=True, exist_ok=True)
             _sync_tree(scratch)
@@ -110,14 +127,14 @@ class Directory:
             sync_folder(target.parent)
 
     def delete(self, key: str) -> None:
-        path = self.root / key
+        path = self._at(key)
         with _refusals(path):
             _remove(path)
             if path.parent.is_dir():  # a removed record must not come back after a power cut
                 sync_folder(path.parent)
 
     def scratch(self, key: str, label: str) -> Path:
-        target = self.root / key
+        target = self._at(key)
         path = target.with_name(f".{target.name}.{label}{SCRATCH_SUFFIX}")
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +145,8 @@ class Directory:
         return self.root / ".work" / name
 
     def sweep(self, prefix: str, claims: str) -> Sequence[str]:
-        with _refusals(self.root / prefix):
-            return sweep_scratch(self.root / prefix, lambda label: self.claim(f"{claims}/{label}"))
+        with _refusals(self._at(prefix)):
+            return sweep_scratch(self._at(prefix), lambda label: self.claim(f"{claims}/{label}"))
 
     def held(self, name: str) -> bool:
         try:
@@ -153,20 +170,20 @@ class Directory:
 
     @contextmanager
     def faults(self, key: str) -> Generator[None]:
-        with _refusals(self.root / key):
+        with _refusals(self._at(key)):
             yield
 
     def digest(self, key: str) -> tuple[int, str]:
-        with _refusals(self.root / key):
-            return digest_of_path(self.root / key)
+        with _refusals(self._at(key)):
+            return digest_of_path(self._at(key))
 
     def zarr_store(self, key: str) -> Any:
         from zarr.storage import LocalStore
 
-        return LocalStore(self.root / key, read_only=True)
+        return LocalStore(self._at(key), read_only=True)
 
     def reader(self, key: str) -> Any:
-        return (self.root / key).open("rb")
+        return self._at(key).open("rb")
 
 
 def sweep_scratch(
@@ -207,8 +224,8 @@ def _entries(folder: str, prefix: str, below: list[str]) -> Iterator[tuple[str, 
         yield key, Stat(found.st_size, str(found.st_mtime_ns))
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+def _write_durably(path: Path | str, data: bytes) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -223,7 +240,7 @@ def _sync_tree(path: Path) -> None:
             sync_folder(Path(folder))
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Have the names in a folder outlive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

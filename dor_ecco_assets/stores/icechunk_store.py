@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -44,8 +45,9 @@ __all__ = [
 
 BRANCH = "main"
 
-#: Slots of one manifest at most: Icechunk keeps its extents in a table of them.
-_LONGEST_SPLIT = 10_000
+#: Container of files that lie in the store's own root, wherever that is moved to.
+ROOT = "root"
+
 #: Byte ranges that a process keeps in memory.
 _CACHED_REFERENCES = 1_000_000
 
@@ -219,10 +221,25 @@ class IcechunkStore:
             config = ic.Repository.fetch_config(self._place(ic))
         found = {} if config is None else config.virtual_chunk_containers or {}
         containers = [
-            Container(each.name, each.url_prefix, endpoint=os.environ.get("AWS_ENDPOINT_URL"))
+            self._own_root()
+            if each.name == ROOT
+            else Container(each.name, each.url_prefix, endpoint=os.environ.get("AWS_ENDPOINT_URL"))
             for each in found.values()
         ]
         return IcechunkStore(self.storage, self.key, containers, self.split)
+
+    def _own_root(self) -> Container:
+        options = getattr(self.storage, "options", None)
+        if options is None:
+            return Container(ROOT, f"file://{Path(self.storage.uri).absolute()}/")
+        return Container(
+            ROOT,
+            f"{self.storage.uri}/",
+            endpoint=options.endpoint or os.environ.get("AWS_ENDPOINT_URL"),
+            region=options.region or os.environ.get("AWS_REGION"),
+            path_style=options.path_style,
+            anonymous=options.anonymous,
+        )
 
     def _place(self, ic: Any) -> Any:
         options = getattr(self.storage, "options", None)
@@ -252,11 +269,7 @@ class IcechunkStore:
             condition, dimension = ic.ManifestSplitCondition, ic.ManifestSplitDimCondition
             config.manifest = ic.ManifestConfig(
                 splitting=ic.ManifestSplittingConfig.from_dict(
-                    {
-                        condition.AnyArray(): {
-                            dimension.DimensionName(axis): min(max(slots, 1), _LONGEST_SPLIT)
-                        }
-                    }
+                    {condition.AnyArray(): {dimension.DimensionName(axis): max(slots, 1)}}
                 )
             )
         return config
@@ -356,6 +369,11 @@ class IcechunkStore:
             return session.commit(message, metadata=dict(metadata))
         except ic.ConflictError as error:
             raise Lost(str(error)) from error
+
+    def rewrite_manifests(self) -> str:
+        """Split manifests anew, as this object says, as the newest version; gives its snapshot."""
+        with self._faults():
+            return self.repository.rewrite_manifests("manifests", branch=BRANCH)
 
     def tag(self, name: str, version: str | None = None) -> str:
         """Name a version for good, which keeps it from being collected; gives its snapshot."""

@@ -17,7 +17,7 @@ __all__ = ["GROUP", "read_ledger", "read_state", "write_ledger"]
 GROUP = "_ledger"
 
 #: Rows of one chunk of each array.
-_INDEX_ROWS = 2048
+_INDEX_ROWS = 4096
 _TEXT_ROWS = 256
 
 
@@ -92,5 +92,5 @@ def write_ledger(store: Any, ledger: Ledger, state: Mapping[str, Any]) -> None:
         index[part] = ledger.index[part]
     for page in sorted({row // _TEXT_ROWS for row in ledger.changed_rows}):
         first, last = page * _TEXT_ROWS, min((page + 1) * _TEXT_ROWS, n)
-        texts = [entry.encode() for entry in ledger.at(range(first, last))]
+        texts = ledger.texts(range(first, last))
         rows[first:last] = np.array(texts, np.dtypes.StringDType())

@@ -16,11 +16,21 @@ from numpy.typing import NDArray
 from dor_ecco_assets.errors import GridMismatch, OutputCorrupt
 from dor_ecco_assets.storage.base import Storage
 
-__all__ = ["chunk_name", "encoded_chunk", "put_chunks", "put_schema", "schema_of"]
+__all__ = [
+    "chunk_name",
+    "encoded_chunk",
+    "put_chunks",
+    "put_schema",
+    "same_schema",
+    "schema_of",
+]
 
 #: What every reader of these stores can decode.
 _COMPRESSOR = {"id": "zlib", "level": 1}
 _CONSOLIDATED = ".zmetadata"
+#: Objects that hold metadata, and the attributes in them that decide nothing of what is stored.
+_METADATA = (".zattrs", _CONSOLIDATED, "zarr.json")
+_WORDS = frozenset({"title", "long_name"})
 
 
 def schema_of(dataset: xr.Dataset) -> dict[str, bytes]:
@@ -92,7 +102,8 @@ def put_schema(storage: Storage, key: str, schema: Mapping[str, bytes]) -> None:
     Raises
     ------
     GridMismatch
-        ``OtherSchema``, if a store of other shape, names or coordinates is there.
+        ``OtherSchema``, if a store of other shape, names or coordinates is there. One with other
+        titles and long names is taken as it is.
     """
     absent = [name for name in schema if not _holds(storage, key, name, schema[name])]
     for name in absent:
@@ -103,7 +114,7 @@ def put_schema(storage: Storage, key: str, schema: Mapping[str, bytes]) -> None:
 def _holds(storage: Storage, key: str, name: str, wanted: bytes) -> bool:
     """Whether an object of a schema is there; refuses another one."""
     found = storage.read(f"{key}/{name}")
-    if found is not None and found != wanted:
+    if found is not None and not same_schema(name, found, wanted):
         raise GridMismatch(
             f"{storage.locate(key)}: {name} is not what is needed now, so the store was made for "
             "another grid or configuration; choose another root, or remove the store by "
@@ -111,6 +122,20 @@ def _holds(storage: Storage, key: str, name: str, wanted: bytes) -> bool:
             code="OtherSchema",
         )
     return found is not None
+
+
+def same_schema(name: str, found: bytes, wanted: bytes) -> bool:
+    """Whether two objects of a schema are the same but for titles and long names."""
+    if found == wanted or not name.endswith(_METADATA):
+        return found == wanted
+    try:
+        return json.loads(found, object_hook=_wordless) == json.loads(wanted, object_hook=_wordless)
+    except ValueError:  # what is there is no JSON
+        return False
+
+
+def _wordless(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name not in _WORDS}
 
 
 def put_chunks(storage: Storage, key: str, chunks: Mapping[str, bytes]) -> None:

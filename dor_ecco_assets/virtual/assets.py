@@ -1,6 +1,7 @@
 """Assets of the virtual stores; what they hold and how they are made stands in `products`."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -25,10 +26,18 @@ def virtual_assets(configs: str | None, backfill: str | int) -> list[dg.AssetsDe
         found += [
             _listing_asset(spec, listing),
             asset_of(references, backfill),
-            asset_of(store, backfill, pool=pool),
+            asset_of(store, backfill, pool=pool).map_asset_specs(_kept_fresh),
             asset_of(exports, backfill),
         ]
     return found
+
+
+def _kept_fresh(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """A store's spec: the weekly run confirms one that has nothing new."""
+    policy = dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(days=8), fail_window=timedelta(days=15)
+    )
+    return dg.apply_freshness_policy(spec, policy)
 
 
 def _listing_asset(spec: StoreSpec, product: Product) -> dg.AssetsDefinition:
@@ -40,6 +49,7 @@ def _listing_asset(spec: StoreSpec, product: Product) -> dg.AssetsDefinition:
         group_name=product.line,
         tags={"layer": product.layer},
         kinds={product.format},
+        deps=[dg.AssetKey(key.split("/")) for key in product.gathers],
         code_version=product.code_version,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=30),
     )

@@ -4,9 +4,9 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,14 +15,15 @@ from dor_ecco_assets.lineage.ledger import STATES, UNKNOWN, Entry, State
 from dor_ecco_assets.stores.icechunk_store import IcechunkStore, Lost
 from dor_ecco_assets.stores.ledger_arrays import read_ledger, read_state, write_ledger
 from dor_ecco_assets.virtual.collections import StoreSpec
-from dor_ecco_assets.virtual.compatibility import Difference, check_size, differences
+from dor_ecco_assets.virtual.compatibility import check_size
+from dor_ecco_assets.virtual.fitting import Problem, compare, outside, time_part, times_of
 from dor_ecco_assets.virtual.hdf5 import PARSER
-from dor_ecco_assets.virtual.layout import Layout, Part, axis_of, fingerprint, ragged_of
+from dor_ecco_assets.virtual.layout import Layout, axis_of, fingerprint
 from dor_ecco_assets.virtual.listing import Listed
 from dor_ecco_assets.virtual.placing import slots_of, time_conflict
 from dor_ecco_assets.virtual.references import GranuleReferences, content_of
 from dor_ecco_assets.virtual.repacking import repacked
-from dor_ecco_assets.virtual.times import is_time, milliseconds, stamp_ms, stamp_of
+from dor_ecco_assets.virtual.times import milliseconds, stamp_ms
 from dor_ecco_assets.virtual.writing import Epoch, Fresh, Placed, open_array, write_epoch
 
 __all__ = ["ReferenceSource", "Report", "apply", "entry_of", "split_for"]
@@ -126,6 +127,7 @@ _STORED_OTHERWISE = frozenset(
 )
 _UNREFERENCEABLE = frozenset({"FilterMask", "CodecUnsupported"})
 
+type _Misfit = tuple[Entry, GranuleReferences, list[Problem]]
 type Outcome = GranuleReferences | InputUnusable | InputMissing
 
 
@@ -158,6 +160,8 @@ def entry_of(spec: StoreSpec, listed: Listed) -> Entry:
         checksum=":".join(granule.checksum) if granule.checksum else "",
         labels={name: value for name, value in labels.items() if value is not None},
         removed=granule.deleted,
+        returned=granule.returned,
+        tries=granule.tries,
         problem_code=code,
         problem=problem,
     )
@@ -358,7 +362,7 @@ class _Transaction:
             found.append((entry, self._usable(entry, outcome)))
         if not self.epochs:
             self._open_store([g for _, g in found if isinstance(g, GranuleReferences)])
-        others: list[tuple[Entry, GranuleReferences, list[_Problem]]] = []
+        others: list[_Misfit] = []
         for entry, outcome in found:
             if isinstance(outcome, GranuleReferences):
                 problems = self._accept(entry, outcome)
@@ -398,21 +402,25 @@ class _Transaction:
         if schemas:
             most, _ = Counter(schemas).most_common(1)[0]
             granule = granules[schemas.index(most)]
+            if self.spec.variables == "intersection":
+                common = set(granule.arrays).intersection(*(each.arrays for each in granules))
+                arrays = {name: granule.arrays[name] for name in sorted(common)}
+                granule = replace(granule, arrays=arrays)
             self.epochs.append(Epoch.opened_by(self.spec, "", granule))
 
     def _may_copy(self) -> bool:
         return self.spec.incompatible == "materialise" and bool(self.epochs)
 
-    def _accept(self, entry: Entry, granule: GranuleReferences) -> "list[_Problem]":
+    def _accept(self, entry: Entry, granule: GranuleReferences) -> list[Problem]:
         """Take a granule into the epoch that it fits, or say why it fits none."""
-        first: list[_Problem] = []
+        first: list[Problem] = []
         for number, epoch in enumerate(self.epochs):
-            problems, notes = self._compare(epoch, granule)
+            problems, notes = compare(self.spec, self.session, epoch, granule)
             if not problems:
                 try:
-                    times = self._times(epoch, entry, granule)
+                    times = times_of(self.spec, epoch, entry, granule)
                 except InputUnusable as error:
-                    return [_Problem(error.code, "", error.message)]
+                    return [Problem(error.code, "", error.message)]
                 self.accepted[entry.key] = Fresh(
                     entry,
                     granule,
@@ -426,90 +434,14 @@ class _Transaction:
             first = first or problems
         return first
 
-    def _compare(
-        self, epoch: Epoch, granule: GranuleReferences
-    ) -> "tuple[list[_Problem], list[str]]":
-        spec, layout = self.spec, epoch.layout
-        parts = {part.source: part for part in layout.parts if part.source}
-        problems: list[_Problem] = []
-        notes: list[str] = []
-        reference = layout.reference(granule, _Statics(self.session, epoch))
-        for found in differences(
-            reference,
-            granule,
-            concat_dim=layout.axis,
-            tolerance=spec.tolerance,
-            variable_length=ragged_of(spec),
-        ):
-            part = parts.get(found.variable)
-            if found.code == "VariableExtra" and spec.variables != "strict":
-                if spec.variables == "union":
-                    notes.append(f"{found.variable} is not in the store")
-            elif found.code == "VariableMissing" and part is not None and self._may_lack(part):
-                notes.append(f"{found.variable} is missing")
-            elif not (part is not None and _is_kept_per_granule(part, found)):
-                problems.append(_Problem(found.code, found.variable, str(found)))
-        for name, part in parts.items():
-            array = granule.arrays.get(name)
-            if array is None or part.new_axis or part.kind == "static":
-                continue
-            if array.dims == part.dims and array.shape[part.axis] != part.span:
-                problems.append(
-                    _Problem(
-                        "UnalignedAppend",
-                        name,
-                        f"{name} has {array.shape[part.axis]} steps along {layout.axis}, expected "
-                        f"{part.span}",
-                    )
-                )
-        return problems, notes
-
-    def _may_lack(self, part: Part) -> bool:
-        return self.spec.variables == "union" and part.kind != "static" and not self._is_axis(part)
-
-    def _is_axis(self, part: Part) -> bool:
-        return part.kind == "native" and part.source == self.spec.concat.dim and not part.new_axis
-
-    def _times(self, epoch: Epoch, entry: Entry, granule: GranuleReferences) -> tuple[float, float]:
-        """First and last time of a granule, which must be those that are listed, or near."""
-        for part in epoch.layout.parts:
-            array = granule.arrays.get(part.source)
-            if array is None or array.values is None or not self._is_axis(part):
-                continue
-            if array.values.ndim != 1 or not is_time(array.attributes):
-                continue
-            times = milliseconds(array.values, array.attributes)
-            if (np.diff(times) <= 0).any():
-                raise InputUnusable(f"{part.source} does not rise", code="TimeInvalid")
-            away = _outside(entry, float(times[0]), float(times[-1]))
-            if away > self._tolerance_ms(entry):
-                raise InputUnusable(
-                    f"{part.source} is {stamp_of(round(times[0]))}, {away / 1000:.0f} s from the "
-                    f"listed {entry.begin} to {entry.end}",
-                    code="TimeInvalid",
-                )
-            return float(times[0]), float(times[-1])
-        return math.nan, math.nan
-
-    def _tolerance_ms(self, entry: Entry) -> float:
-        """One step, or what a granule covers."""
-        if self.spec.concat.step_s is not None:
-            return self.spec.concat.step_s * 1000
-        begin, end = stamp_ms(entry.begin), stamp_ms(entry.end)
-        return (
-            float(end - begin) if begin is not None and end is not None and end > begin else 86.4e6
-        )
-
-    def _without_epochs(
-        self, others: "Sequence[tuple[Entry, GranuleReferences, list[_Problem]]]"
-    ) -> "list[tuple[Entry, GranuleReferences, list[_Problem]]]":
+    def _without_epochs(self, others: Sequence[_Misfit]) -> list[_Misfit]:
         """Open epochs for schemas that many granules in a row share; gives the rest."""
         if self.spec.schema_epochs != "auto" or not others:
             return list(others)
-        by_schema: dict[str, list[tuple[Entry, GranuleReferences, list[_Problem]]]] = {}
+        by_schema: dict[str, list[_Misfit]] = {}
         for each in others:
             by_schema.setdefault(fingerprint(self.spec, each[1]), []).append(each)
-        rest: list[tuple[Entry, GranuleReferences, list[_Problem]]] = []
+        rest: list[_Misfit] = []
         known = {epoch.layout.schema for epoch in self.epochs}
         for schema, members in sorted(by_schema.items()):
             earlier = [
@@ -551,7 +483,7 @@ class _Transaction:
         return longest >= EPOCH_AFTER
 
     def _otherwise(
-        self, entry: Entry, granule: GranuleReferences, problems: "Sequence[_Problem]"
+        self, entry: Entry, granule: GranuleReferences, problems: Sequence[Problem]
     ) -> None:
         """What the configuration says of a granule that does not fit."""
         reason = "; ".join(problem.text for problem in problems)
@@ -592,11 +524,13 @@ class _Transaction:
                 name: replace(array, values=None) if name in names else array
                 for name, array in arrays.items()
             }
-            problems, notes = self._compare(self.epochs[0], replace(copied, arrays=virtual))
+            problems, notes = compare(
+                self.spec, self.session, self.epochs[0], replace(copied, arrays=virtual)
+            )
             if problems:
                 self._fail(entry, problems[0].code, "; ".join(p.text for p in problems))
                 return
-            times = self._times(self.epochs[0], entry, copied)
+            times = times_of(self.spec, self.epochs[0], entry, copied)
         except InputUnusable as error:
             self._fail(entry, code, f"{reason}; {error.message}")
             return
@@ -722,13 +656,13 @@ class _Transaction:
         entries = {n: found.entry for n, found in placed.fresh.items()}
         unknown = [n for n in old if not math.isnan(times[n][0])]
         entries |= dict(zip(unknown, self.ledger.at(placed.rows[unknown]), strict=True))
-        outside = [_outside(entries[n], *times[n]) if n in entries else 0.0 for n in near]
+        away = [outside(entries[n], *times[n]) if n in entries else 0.0 for n in near]
         firsts, lasts = (np.array([times[n][side] for n in near]) for side in (0, 1))
         broken = np.flatnonzero(np.diff(near) > 1)  # not neighbours
         for start, stop in zip([0, *(broken + 1)], [*(broken + 1), len(near)], strict=True):
             part = slice(start, stop)
             loser = time_conflict(
-                placed.slots[near[part]], firsts[part], lasts[part], np.array(outside[part])
+                placed.slots[near[part]], firsts[part], lasts[part], np.array(away[part])
             )
             if loser is not None:
                 return near[start + loser]
@@ -737,8 +671,8 @@ class _Transaction:
     def _written_times(
         self, epoch: Epoch, placed: Placed, positions: Sequence[int]
     ) -> list[tuple[float, float]]:
-        part = next((p for p in epoch.layout.parts if self._is_axis(p)), None)
-        if part is None or not positions or not is_time(part.array.attributes):
+        part = time_part(self.spec, epoch)
+        if part is None or not positions:
             return [(math.nan, math.nan)] * len(positions)
         array = open_array(self.session, epoch.array(part.target))
         old = placed.old[list(positions)]
@@ -816,55 +750,6 @@ class _Transaction:
             references=self.written,
             granules=dict(self.ledger.counts()),
         )
-
-
-class _Problem(NamedTuple):
-    code: str
-    variable: str
-    text: str
-
-
-class _Statics(Mapping[str, Any]):
-    """Values of an epoch's static arrays, read when they are asked for."""
-
-    def __init__(self, session: Any, epoch: Epoch) -> None:
-        self._session, self._epoch = session, epoch
-
-    def __getitem__(self, target: str) -> Any:
-        if target in self._epoch.statics:
-            return self._epoch.statics[target]
-        return open_array(self._session, self._epoch.array(target))[...]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-def _outside(entry: Entry, first: float, last: float) -> float:
-    """How far times are from those that are listed, in milliseconds."""
-    begin, end = stamp_ms(entry.begin), stamp_ms(entry.end)
-    if begin is None or math.isnan(first):
-        return 0.0
-    return max(begin - first, last - (end if end is not None else begin), 0.0)
-
-
-def _is_kept_per_granule(part: Part, found: Difference) -> bool:
-    """Whether the store keeps for every granule what differs here."""
-    if part.packed:
-        return found.code == "PackingMismatch" and any(
-            name in str(found.found) or name in str(found.expected)
-            for name in ("scale_factor", "add_offset")
-        )
-    if part.kind != "native":
-        return False
-    if found.code == "CoordMismatch":
-        return True
-    names = (str(found.expected), str(found.found))
-    return found.code == "PackingMismatch" and all(
-        n.startswith(("units", "calendar")) for n in names
-    )
 
 
 def _fingerprint_of(spec: StoreSpec) -> str:

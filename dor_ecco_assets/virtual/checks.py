@@ -1,24 +1,36 @@
 """Checks of the virtual stores: granules that cannot be used, values as readers get them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
 from dor_ecco_assets.lineage.workspace import Workspace
 from dor_ecco_assets.virtual.collections import load_collections
-from dor_ecco_assets.virtual.products import references_key
+from dor_ecco_assets.virtual.products import references_key, store_key
+from resources.cmr import CmrResource
 from resources.io_managers import CHECK
 from resources.production import ProductionResource
 
 #: Granules that a check lists one by one.
 MOST_LISTED = 100
 
+_SOUND = {
+    "values_equal": "Stored numbers of some granules, drawn at random, are those of their files.",
+    "time_monotonic_unique": "Times rise along the axis.",
+    "no_gaps_vs_cmr": "Every granule that CMR has is known, and none waits for its bytes.",
+    "ledger_matches_repo": "Published granules have their chunks, and nothing else has any.",
+    "quarantine_rate": "No more granules are in quarantine than the configuration allows.",
+}
+#: CMR goes on while a run works; what is in quarantine is not in the store.
+_WARNINGS = frozenset({"no_gaps_vs_cmr", "quarantine_rate"})
+
 
 def virtual_checks(configs: str | None) -> list[dg.AssetChecksDefinition]:
     """The checks of all configured collections."""
     found: list[dg.AssetChecksDefinition] = []
     for name in load_collections(configs):
-        found.append(_granules_usable(name))
+        found += [_granules_usable(name), _store_sound(name, configs)]
     return found
 
 
@@ -54,3 +66,34 @@ def failed_granules(workspace: Workspace, name: str) -> list[dict[str, Any]]:
         for partition, record in workspace.records(references_key(name))
         for each in record.details["failed"]
     ]
+
+
+def _store_sound(name: str, configs: str | None) -> dg.AssetChecksDefinition:
+    asset = dg.AssetKey(store_key(name).split("/"))
+
+    @dg.multi_asset_check(
+        name=f"virtual__{name}__sound",
+        specs=[
+            dg.AssetCheckSpec(check, asset=asset, description=said)
+            for check, said in _SOUND.items()
+        ],
+    )
+    def sound(production: ProductionResource, cmr: CmrResource) -> Iterable[dg.AssetCheckResult]:
+        from dor_ecco_assets.virtual.assessing import assess
+        from dor_ecco_assets.virtual.published import catalogue_of, located
+
+        cmr.prepare()
+        storage = production.production().workspace().storage
+        spec = located(load_collections(configs)[name], storage)
+        for each in assess(storage, spec, catalogue_of(spec, storage)):
+            grave = each.name not in _WARNINGS
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=each.name,
+                passed=not each.problems,
+                severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
+                description=each.sentence or None,
+                metadata=each.numbers,
+            )
+
+    return sound

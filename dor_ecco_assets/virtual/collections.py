@@ -27,7 +27,7 @@ __all__ = [
     "partition_of",
 ]
 
-FOLDER = "collections"
+FOLDER, OWN = "collections", "own_collections"
 
 Level = Literal["L2", "L3", "L4"]
 PartitionBy = Literal["month", "cycle"]
@@ -55,6 +55,11 @@ class CollectionScope(Strict):
     short_name: str = Field(min_length=1)
     version: str | None = None
     provider: str | None = None
+    product: str | None = Field(
+        None,
+        pattern="^[a-z_]+/[A-Za-z0-9_]+$",
+        description="of this platform, whose records are asked instead of CMR",
+    )
     cmr: str | None = Field(
         None,
         pattern="^(https?|file)://",
@@ -200,7 +205,7 @@ class StoreSpec(Strict):
     )
     attributes: Literal["first", "all"] = "first"
     tolerance: float = Field(0.0, ge=0, description="largest difference of other coordinates")
-    access: tuple[Access, ...] = Field(min_length=1)
+    access: tuple[Access, ...] = Field((), description="a product's granules lie in the root")
     checksum: Literal["etag", "last_modified", "none"] = "etag"
     time_chunk: int = Field(4096, ge=1)
     manifest_refs_target: int = Field(8_192, ge=1, description="references of one manifest")
@@ -233,6 +238,8 @@ class StoreSpec(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if bool(self.access) == (self.collection.product is not None):
+            raise ValueError("access: name where the granules lie; only for a product leave it out")
         names = [each.name for each in self.access]
         if len(set(names)) < len(names):
             raise ValueError(f"access: names must differ, found {', '.join(names)}")
@@ -350,6 +357,29 @@ def partition_of(spec: StoreSpec, record: GranuleRecord) -> str | None:
     return None if record.begin is None else f"{record.begin:%Y-%m}"
 
 
+class OwnCollections(Strict):
+    """Products of this platform that have a virtual store: ``configs/own_collections.yaml``."""
+
+    products: tuple[str, ...] = Field((), description="keys, of one granule per month or day")
+    load: tuple[str, ...] = Field((), description="arrays whose values are kept")
+    interval_s: int = Field(900, ge=10, description="between two looks of the sensors at records")
+
+    def specs(self) -> list[StoreSpec]:
+        """The stores of these products."""
+        return [
+            StoreSpec.model_validate(
+                {
+                    "collection": {"short_name": key.rpartition("/")[2], "product": key},
+                    "title": f"all granules of {key}",
+                    "level": "L4",
+                    "load": self.load,
+                    "interval_s": self.interval_s,
+                }
+            )
+            for key in self.products
+        ]
+
+
 @lru_cache(maxsize=4)
 def load_collections(configs: str | None = None) -> dict[str, StoreSpec]:
     """Every configured store by the name in its asset keys.
@@ -374,4 +404,12 @@ def load_collections(configs: str | None = None) -> dict[str, StoreSpec]:
                 code="TwoCollections",
             )
         found[spec.name] = (name, spec)
+    for spec in load_config(OwnCollections, f"{OWN}.yaml", configs).specs():
+        if spec.name in found:
+            raise ConfigurationError(
+                f"{FOLDER}/{found[spec.name][0]}.yaml and {OWN}.yaml both describe "
+                f"virtual/{spec.name}; remove it from one of them",
+                code="TwoCollections",
+            )
+        found[spec.name] = (OWN, spec)
     return {name: spec for name, (_, spec) in found.items()}

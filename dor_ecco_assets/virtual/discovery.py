@@ -17,7 +17,7 @@ from dor_ecco_assets.errors import ConfigurationError, StorageUnavailable
 from dor_ecco_assets.virtual.cmr import CmrQuery
 from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.granule_records import GranuleRecord, Tombstone, parse_stamp
-from dor_ecco_assets.virtual.listing import Listing, PartitionFile, with_changes
+from dor_ecco_assets.virtual.listing import Listing, PartitionFile, stamp_of_date, with_changes
 
 __all__ = [
     "MOST_PARTITIONS",
@@ -245,8 +245,10 @@ def whole_listing(
     changed: set[str] = set()
     for partition, granules in listing.partitions.items():
         for concept_id in there & granules.keys():
-            if granules[concept_id].deleted:  # it is back, as it was
-                granules[concept_id] = replace(granules[concept_id], deleted="")
+            known = granules[concept_id]
+            if known.deleted:  # it is back, as it was
+                back = max(stamp_of_date(now), known.deleted)
+                granules[concept_id] = replace(known, deleted="", returned=back)
                 changed.add(partition)
     gone = [
         Tombstone(each.concept_id, each.granule_ur, now, "")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dor_ecco_assets.lineage.ledger import Entry
     from dor_ecco_assets.virtual.references import GranuleReferences
 
-__all__ = ["LATEST", "collect", "make_exports", "write_release"]
+__all__ = ["COPIED", "LATEST", "collect", "latest_release", "make_exports", "write_release"]
 
 LATEST = "latest.json"
 
@@ -49,7 +49,7 @@ LATEST = "latest.json"
 _MOST_INLINE = 8_000_000
 
 #: How the ledger notes a granule of which the store keeps values.
-_COPIED = "copied:"
+COPIED = "copied:"
 
 
 @dataclass
@@ -108,7 +108,7 @@ def collect(
     for entry in entries:
         path, layout = epochs[entry.epoch]
         granule = _granule_of(entry, shard_of)
-        if granule is None and _COPIED not in entry.note:
+        if granule is None and COPIED not in entry.note:
             raise InputMissing(
                 f"references of {entry.name} ({entry.key}, revision {entry.revision}) are not kept "
                 f"in partition {entry.partition} any more; bring the store up to date, then export",
@@ -175,7 +175,7 @@ def _put(
 ) -> None:
     """The chunks of one granule, in one array."""
     found = None if granule is None else granule.arrays.get(_source_in(granule, part))
-    copied = found is None or found.values is not None or _COPIED in entry.note
+    copied = found is None or found.values is not None or COPIED in entry.note
     if copied:
         _put_copied(session, array, part, entry, export)
         if found is None or found.values is not None:
@@ -384,7 +384,7 @@ def make_exports(spec: StoreSpec, key: str, store_key: str, task: Task) -> Conte
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
-        before = json.loads(storage.read(f"{key}/{LATEST}") or b"{}").get("release")
+        before = latest_release(storage, key).get("release")
         latest = {
             "release": release,
             "snapshot": snapshot,
@@ -416,6 +416,11 @@ def make_exports(spec: StoreSpec, key: str, store_key: str, task: Task) -> Conte
         return region_digest(storage, key, chunks)
 
     return Content(key, write=None, put=put, details=lambda: told)
+
+
+def latest_release(storage: Readable, key: str) -> dict[str, Any]:
+    """What ``latest.json`` says; empty where nothing was exported yet."""
+    return json.loads(storage.read(f"{key}/{LATEST}") or b"{}")
 
 
 def _remove_older(storage: Storage, key: str, kept: set[str | None]) -> None:

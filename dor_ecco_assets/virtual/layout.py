@@ -7,7 +7,7 @@ store: every later granule is compared with it.
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.references import (
     ArrayReferences,
+    Codec,
     GranuleReferences,
     schema_fingerprint,
     v3_metadata,
@@ -60,6 +61,8 @@ PER_GRANULE = frozenset(
     }
 )
 
+#: Of granules that are copied; readers do not need it.
+_LEVEL = 4
 _ZSTD = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
 #: Bytes of a native chunk of arrays that hold more than one number per slot.
 _NATIVE_BYTES = 1 << 20
@@ -309,10 +312,6 @@ class Layout:
             {length_name(p.source, dim) for p in self.parts for dim in p.dims if dim in uneven}
         )
 
-    def without(self, names: Sequence[str]) -> "Layout":
-        """The layout without some of the granules' arrays."""
-        return replace(self, parts=tuple(p for p in self.parts if p.source not in names))
-
     def reference(
         self, granule: GranuleReferences, statics: Mapping[str, npt.NDArray[Any]]
     ) -> GranuleReferences:
@@ -361,6 +360,7 @@ def _parts(
     bare = replace(
         array,
         attributes=dict(array.packing),
+        codecs=tuple(_at_one_level(codec) for codec in array.codecs),
         offsets=np.empty((0,) * len(array.shape), np.uint64),
         lengths=np.empty((0,) * len(array.shape), np.uint64),
         values=None,
@@ -390,6 +390,14 @@ def _parts(
     yield Part(
         name, name + PACKED * packed, kind, bare, place, new_axis, packed=packed, digest=digest
     )
+
+
+def _at_one_level(codec: Codec) -> Codec:
+    """A codec as the store names it, however hard the first granule's writer tried."""
+    settings = codec.get("configuration", {})
+    if "level" not in settings:
+        return codec
+    return {**codec, "configuration": {**settings, "level": _LEVEL}}
 
 
 def describing(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from dor_ecco_assets.virtual.granule_records import (
     DataFile,
     GranuleRecord,
     Tombstone,
-    parse_stamp,
 )
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
     "read_listing",
     "read_partition",
     "rows_of",
+    "stamp_of_date",
     "with_changes",
     "write_partitions",
 ]
@@ -65,12 +65,12 @@ class ListedGranule:
     checksum : tuple of str or None
         Algorithm and hexadecimal digits.
     cycle, pass_number : int or None
-    deleted : str
-        When CMR deleted it; empty where it did not.
+    deleted, returned : str
+        When CMR deleted it, empty where it did not or lists it again; when it was listed again.
     code, problem : str
         Why it cannot be fetched, if it cannot.
     tries : int
-        How often its bytes were asked for again because the archive did not have them yet.
+        How often its bytes were asked for again: the archive did not have them yet, or has others.
     """
 
     concept_id: str
@@ -89,6 +89,7 @@ class ListedGranule:
     pass_number: int | None = None
     s3_credentials_url: str | None = None
     deleted: str = ""
+    returned: str = ""
     code: str = ""
     problem: str = ""
     tries: int = 0
@@ -160,10 +161,10 @@ def listed_granule(spec: StoreSpec, record: GranuleRecord) -> Listed:
         concept_id=record.concept_id,
         granule_ur=record.granule_ur,
         revision_id=record.revision_id,
-        revision_date=_stamp(record.revision_date),
-        begin=_stamp(record.begin),
-        end=_stamp(record.end),
-        production_date=_stamp(record.production_date),
+        revision_date=stamp_of_date(record.revision_date),
+        begin=stamp_of_date(record.begin),
+        end=stamp_of_date(record.end),
+        production_date=stamp_of_date(record.production_date),
         identity=identity or record.concept_id,
         access=access,
         key=key,
@@ -206,7 +207,8 @@ def relative_key(access: Iterable[Access], file: DataFile) -> tuple[str, str]:
     )
 
 
-def _stamp(when: datetime | None) -> str:
+def stamp_of_date(when: datetime | None) -> str:
+    """A time as listings have it, to the millisecond; empty where there is none."""
     if when is None:
         return ""
     return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
@@ -238,6 +240,8 @@ def with_changes(
             # An older deletion does not concern what came after it.
             if known.deleted >= granule.revision_date:
                 granule = replace(granule, deleted=known.deleted)
+            tries = known.tries if granule.revision_id == known.revision_id else 0
+            granule = replace(granule, returned=known.returned, tries=tries)
         if before is not None and before != partition:
             del listing.partitions[before][granule.concept_id]
             changed.add(before)
@@ -249,8 +253,10 @@ def with_changes(
         if partition is None:
             continue  # it was never ours
         known = listing.partitions[partition][tombstone.concept_id]
-        if not known.deleted and tombstone.deleted >= parse_stamp(known.revision_date):
-            deleted = replace(known, deleted=_stamp(tombstone.deleted))
+        when = stamp_of_date(tombstone.deleted)
+        # One that is as old as the return tells of the deletion before it.
+        if not known.deleted and when >= known.revision_date and when > known.returned:
+            deleted = replace(known, deleted=when)
             listing.partitions[partition][tombstone.concept_id] = deleted
             changed.add(partition)
     return changed
@@ -259,7 +265,8 @@ def with_changes(
 def _is_newer(granule: ListedGranule, known: ListedGranule) -> bool:
     # The same revision read under another configuration may lie elsewhere.
     return granule.revision_id > known.revision_id or (
-        granule.revision_id == known.revision_id and granule != replace(known, tries=0, deleted="")
+        granule.revision_id == known.revision_id
+        and granule != replace(known, tries=0, deleted="", returned="")
     )
 
 
@@ -268,7 +275,7 @@ def ask_again(listing: Listing, revisions: Iterable[str]) -> set[str]:
     wanted, changed = set(revisions), set[str]()
     for partition, granules in listing.partitions.items():
         for concept_id, granule in granules.items():
-            if granule.revision in wanted and not granule.deleted:
+            if granule.revision in wanted and not granule.deleted and not granule.code:
                 granules[concept_id] = replace(granule, tries=granule.tries + 1)
                 changed.add(partition)
     return changed
@@ -370,5 +377,5 @@ def read_listing(storage: Readable, key: str) -> Listing:
     return listing
 
 
-def _age(granule: ListedGranule) -> tuple[int, str]:
-    return granule.revision_id, granule.deleted
+def _age(granule: ListedGranule) -> tuple[int, int, str]:
+    return granule.revision_id, granule.tries, max(granule.deleted, granule.returned)

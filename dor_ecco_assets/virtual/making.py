@@ -63,9 +63,9 @@ MOST_NAMED = 50
 
 def make_listing(spec: StoreSpec, key: str, task: Task) -> Content:
     """The whole collection as CMR lists it now; what was listed and is gone counts as deleted."""
-    from dor_ecco_assets.virtual.services import cmr_client
+    from dor_ecco_assets.virtual.published import catalogue_of
 
-    records = tuple(cmr_client(spec).search(spec.query()))
+    records = tuple(catalogue_of(spec, _root(task)).search(spec.query()))
     listing = read_listing(_root(task), key)
     whole_listing(spec, listing, records, datetime.now(UTC))
     return _listing_content(spec, key, task, listing, set(listing.partitions))
@@ -178,6 +178,8 @@ def make_references(
         read_partition(root, granules, file), key=lambda each: (each.begin, each.concept_id)
     )
     before = read_shard(_files_of(root, folder), parsing_of(spec))
+    if before is not None:
+        before = _without_asked_again(before, root.read(f"{folder}/{GRANULES}") or b"", listed)
     shard, parsed = reference_partition(spec, listed, before, Archives(spec))
     failed = [
         {"revision": revision, "uri": each.uri, "code": each.code, "reason": each.reason}
@@ -207,6 +209,19 @@ def make_references(
     )
 
 
+def _without_asked_again(
+    shard: ReferenceShard, rows: bytes, listed: Sequence[ListedGranule]
+) -> ReferenceShard:
+    """A shard as it was, less the granules whose bytes have been asked for again since."""
+    tries = {each.revision: each.tries for each in map(parse_row, rows.splitlines())}
+    again = {each.revision for each in listed if each.tries > tries.get(each.revision, 0)}
+    return replace(
+        shard,
+        granules={name: each for name, each in shard.granules.items() if name not in again},
+        failed={name: each for name, each in shard.failed.items() if name not in again},
+    )
+
+
 def _files_of(root: Readable, folder: str) -> Callable[[str], bytes | None]:
     return lambda name: root.read(f"{folder}/{name}")
 
@@ -223,13 +238,15 @@ def make_store(spec: StoreSpec, key: str, references: str, task: Task) -> Conten
     root = _root(task)
     members = {member.partition: member.record for member in task.members()}
     told = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-    changed = _changed_members(root, key, references, task, list(members), told)
+    changed: list[str] = []
     referenced = sum(int(record.details["referenced_bytes"]) for record in members.values())
     report: list[Report] = []
 
     def put(storage: Storage, still_held: Callable[[], None]) -> tuple[int, str]:
         still_held()
         store = virtual_store(storage, spec, chosen_way(spec.access[0]))
+        head = store.head if store.exists() else ""
+        changed[:] = _changed_members(root, key, references, task, list(members), told, head)
         listed = list(_listed_in(root, references, changed))
         by_revision = {each.granule.revision: each.granule for each in listed}
 
@@ -275,14 +292,20 @@ def digest_of_store(spec: StoreSpec, storage: Storage, record: Record) -> tuple[
 
 
 def _changed_members(
-    root: Readable, key: str, references: str, task: Task, names: Sequence[str], told: str
+    root: Readable,
+    key: str,
+    references: str,
+    task: Task,
+    names: Sequence[str],
+    told: str,
+    head: str,
 ) -> list[str]:
     """Partitions that are not in the store as they are now; all, if it is not known what it has."""
     record = read_record(root, key, "")
     if record is None:
         return list(names)
     ingredients = record.details["ingredients"]
-    if record.details.get("told") != told:
+    if task.forced or record.details.get("told") != told or record.details["snapshot"] != head:
         return list(names)
     return [
         name

@@ -1,5 +1,6 @@
 """Whether values read through a virtual store are those of the original files."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ class Compared:
 
     Parameters
     ----------
-    granule, variable : str
+    key, granule, variable : str
+        Concept id and name of the granule, and the array.
     access : str
     values : int
         Stored numbers that were compared.
@@ -34,6 +36,7 @@ class Compared:
         What is wrong; empty if every one is the same.
     """
 
+    key: str
     granule: str
     variable: str
     access: str
@@ -46,6 +49,7 @@ def probe(
     spec: StoreSpec,
     granules: int,
     access: "Sequence[Way]" = (),
+    archives: Archives | None = None,
     **options: Any,
 ) -> list[Compared]:
     """Compare every referenced array of some granules with the original files, bit for bit.
@@ -55,9 +59,11 @@ def probe(
     storage : Storage
     spec : StoreSpec
     granules : int
-        Spread over the axis, the first and the last among them.
+        Drawn at random, of the same content the same ones.
     access : sequence of str, optional
         Ways to read the store; the one that is used from here if not given.
+    archives : Archives, optional
+        Where the originals are read, if it is open already.
     options
         As `reading.containers_of` takes them.
 
@@ -68,34 +74,47 @@ def probe(
     """
     from dor_ecco_assets.virtual.reading import virtual_store
 
+    archives = archives or Archives(spec)
     found: list[Compared] = []
     for way in access or (chosen_way(spec.access[0]),):
         store = virtual_store(storage, spec, way, **options)
         session = store.reading()
         ledger = read_ledger(session.store)
         rows = ledger.rows_in("published")
-        places = np.unique(np.linspace(0, max(len(rows) - 1, 0), granules).round().astype(int))
-        chosen = ledger.at(rows[places]) if len(rows) else []
+        chosen = ledger.at(rows[_drawn(ledger.index, len(rows), granules)])
         epochs = [
             (each["path"], Layout.decode(each["layout"]))
             for each in read_state(session.store).get("epochs", [])
         ]
         for entry in chosen:
             path, layout = epochs[entry.epoch]
-            found += _compared(session, spec, entry, path, layout, way)
+            found += _compared(session, spec, archives, entry, path, layout, way)
     return found
 
 
+def _drawn(index: Any, count: int, wanted: int) -> Any:
+    """Some of so many places in their order, drawn by what the ledger's index holds."""
+    seed = int.from_bytes(hashlib.sha256(np.ascontiguousarray(index).tobytes()).digest()[:8])
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
+
+
 def _compared(
-    session: Any, spec: StoreSpec, entry: "Entry", path: str, layout: Layout, way: str
+    session: Any,
+    spec: StoreSpec,
+    archives: Archives,
+    entry: "Entry",
+    path: str,
+    layout: Layout,
+    way: str,
 ) -> list[Compared]:
     import zarr
 
     parts = layout.of_kind("virtual")
     try:
-        originals = _originals(spec, entry, [part.source for part in parts])
+        originals = _originals(spec, archives, entry, [part.source for part in parts])
     except (DorEccoError, OSError, KeyError) as error:
-        return [Compared(entry.name, "", way, 0, f"the original cannot be read: {error}")]
+        problem = f"the original cannot be read: {error}"
+        return [Compared(entry.key, entry.name, "", way, 0, problem)]
     found: list[Compared] = []
     for part in parts:
         wanted = originals.get(part.source)
@@ -108,11 +127,12 @@ def _compared(
             given = _slot(array, part, entry.slot, wanted.shape)
         except Exception as error:  # noqa: BLE001 - whatever a reader would meet is the finding
             text = str(error).strip().partition("\n")[0][:200]
-            found.append(Compared(entry.name, part.target, way, 0, f"cannot be read: {text}"))
+            problem = f"cannot be read: {text}"
+            found.append(Compared(entry.key, entry.name, part.target, way, 0, problem))
             continue
         unlike = int(np.count_nonzero(~_same(given, wanted)))
         problem = f"{unlike} of {wanted.size} values differ" if unlike else ""
-        found.append(Compared(entry.name, part.target, way, int(wanted.size), problem))
+        found.append(Compared(entry.key, entry.name, part.target, way, int(wanted.size), problem))
     return found
 
 
@@ -133,14 +153,16 @@ def _same(given: Any, wanted: Any) -> Any:
     return given == wanted
 
 
-def _originals(spec: StoreSpec, entry: "Entry", names: Sequence[str]) -> dict[str, Any]:
+def _originals(
+    spec: StoreSpec, archives: Archives, entry: "Entry", names: Sequence[str]
+) -> dict[str, Any]:
     """Stored numbers of the original file, read by the HDF5 library."""
     import io
 
     import h5py
     import obstore
 
-    store = Archives(spec).store(entry.container)
+    store = archives.store(entry.container)
     data = bytes(obstore.get(store, entry.location).bytes())
     found: dict[str, Any] = {}
     with h5py.File(io.BytesIO(data), "r") as file:

@@ -18,7 +18,7 @@ from dor_ecco_assets.lineage.product import (
     RunSettings,
     Task,
 )
-from dor_ecco_assets.lineage.record import Record, read_record
+from dor_ecco_assets.lineage.record import Record, listed_records, read_record
 from dor_ecco_assets.storage.base import Readable, Storage
 from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
 from dor_ecco_assets.virtual.listing import PartitionFile, partition_files
@@ -80,7 +80,9 @@ def collection_products(spec: StoreSpec) -> tuple[Product, ...]:
             layer="raw",
             format="files",
             make=partial(_make_listing, spec),
+            gathers=() if spec.collection.product is None else (spec.collection.product,),
             config=lambda _settings: _scope(spec),
+            bound=None if spec.collection.product is None else partial(_bound_listing, spec),
         ),
         Product(
             key=references_key(name),
@@ -158,6 +160,17 @@ def _listed(storage: Readable, spec: StoreSpec) -> dict[str, PartitionFile]:
     return partition_files(read_record(storage, granules_key(spec.name), ""))
 
 
+def _bound_listing(spec: StoreSpec, storage: Readable) -> Product:
+    listing, *_ = collection_products(spec)
+    (source,) = listing.gathers
+    members = [(source, partition) for partition, _ in listed_records(storage, source)]
+
+    def of_listing(_partition: str) -> Sequence[tuple[str, str]]:
+        return members
+
+    return replace(listing, members=of_listing)
+
+
 def _bound_references(spec: StoreSpec, storage: Readable) -> Product:
     folder, files = granules_key(spec.name), _listed(storage, spec)
     found = next(p for p in collection_products(spec) if p.key == references_key(spec.name))
@@ -203,30 +216,37 @@ def _bound_store(spec: StoreSpec, storage: Readable) -> Product:
 def _make_listing(spec: StoreSpec, task: Task) -> Content:
     from dor_ecco_assets.virtual.making import make_listing
 
-    return make_listing(spec, granules_key(spec.name), task)
+    return make_listing(_located(spec, task), granules_key(spec.name), task)
 
 
 def _make_references(spec: StoreSpec, files: Mapping[str, PartitionFile], task: Task) -> Content:
     from dor_ecco_assets.virtual.making import make_references
 
-    return make_references(
-        spec, references_key(spec.name), granules_key(spec.name), files[task.partition], task
-    )
+    file, granules = files[task.partition], granules_key(spec.name)
+    return make_references(_located(spec, task), references_key(spec.name), granules, file, task)
 
 
 def _make_store(spec: StoreSpec, task: Task) -> Content:
     from dor_ecco_assets.virtual.making import make_store
 
-    return make_store(spec, store_key(spec.name), references_key(spec.name), task)
+    return make_store(_located(spec, task), store_key(spec.name), references_key(spec.name), task)
 
 
 def _digest_of_store(spec: StoreSpec, storage: Storage, record: Record) -> tuple[int, str]:
     from dor_ecco_assets.virtual.making import digest_of_store
+    from dor_ecco_assets.virtual.published import located
 
-    return digest_of_store(spec, storage, record)
+    return digest_of_store(located(spec, storage), storage, record)
 
 
 def _make_exports(spec: StoreSpec, task: Task) -> Content:
     from dor_ecco_assets.virtual.exports import make_exports
 
-    return make_exports(spec, exports_key(spec.name), store_key(spec.name), task)
+    return make_exports(_located(spec, task), exports_key(spec.name), store_key(spec.name), task)
+
+
+def _located(spec: StoreSpec, task: Task) -> StoreSpec:
+    from dor_ecco_assets.virtual.published import located
+
+    assert task.storage is not None
+    return located(spec, task.storage)

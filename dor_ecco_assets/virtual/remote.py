@@ -280,6 +280,21 @@ def _explained(key: str, error: BaseException) -> DorEccoError:
     return StorageUnavailable(f"{key} could not be read: {text}; try again later")
 
 
+def head_of(store: Any, key: str) -> tuple[int, str, str]:
+    """Size, ETag and time of writing of a file, as `GranuleReferences` has them.
+
+    Raises
+    ------
+    InputMissing, StorageRefused, StorageUnavailable
+    """
+    try:
+        meta = obstore.head(store, key)
+    except (BaseError, OSError) as error:
+        raise _explained(key, error) from error
+    modified = meta["last_modified"].astimezone(UTC).isoformat()
+    return meta["size"], meta["e_tag"] or "", modified
+
+
 class Parsed(NamedTuple):
     """What came of one granule: its references, or why there are none."""
 

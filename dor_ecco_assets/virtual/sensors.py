@@ -55,13 +55,17 @@ def _tick(
     cmr: CmrResource,
 ) -> Tick:
     from dor_ecco_assets.virtual.making import take_in
+    from dor_ecco_assets.virtual.published import catalogue_of, located
 
+    cmr.prepare()
     key, name = granules_key(spec.name), references_key(spec.name)
     workspace = production.production().workspace()
-    changes = look(spec, Cursor.decode(context.cursor), cmr.client(spec), datetime.now(UTC))
+    storage = workspace.storage
+    spec, catalogue = located(spec, storage), catalogue_of(spec, storage)
+    changes = look(spec, Cursor.decode(context.cursor), catalogue, datetime.now(UTC))
     if changes:
         take_in(workspace, spec, key, changes)
-    files = partition_files(read_record(workspace.storage, key, ""))
+    files = partition_files(read_record(storage, key, ""))
     requests, cursor = requests_of(files, changes.cursor)
     if not requests:
         context.update_cursor(cursor.encode())

@@ -5,29 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dor_ecco_assets.errors import InputMissing
 from dor_ecco_assets.lineage.record import Record, read_record
 from dor_ecco_assets.lineage.workspace import Workspace
-from dor_ecco_assets.storage.base import Storage
 from dor_ecco_assets.virtual.access import Archives, chosen_way
-from dor_ecco_assets.virtual.cmr import CmrClient
 from dor_ecco_assets.virtual.collections import StoreSpec
-from dor_ecco_assets.virtual.listing import ListedGranule, Listing, parse_row, read_listing
+from dor_ecco_assets.virtual.listing import ListedGranule, Listing, parse_row
 from dor_ecco_assets.virtual.products import (
     exports_key,
     granules_key,
     references_key,
     store_key,
 )
-from dor_ecco_assets.virtual.saved_records import SavedRecords
+from dor_ecco_assets.virtual.published import AnyCatalogue
 
 __all__ = [
-    "Difference",
     "Plan",
     "StoreStanding",
     "changed_granules",
+    "has_moved",
     "plan_of",
-    "reconcile",
     "stale_partitions",
     "standing_of",
     "waiting_granules",
@@ -66,9 +62,7 @@ class StoreStanding:
     standing: str
 
 
-def standing_of(
-    workspace: Workspace, spec: StoreSpec, cmr: CmrClient | SavedRecords | None
-) -> StoreStanding:
+def standing_of(workspace: Workspace, spec: StoreSpec, cmr: AnyCatalogue | None) -> StoreStanding:
     """How a collection stands; with a client also how far behind CMR it is."""
     storage = workspace.storage
     listing = read_record(storage, granules_key(spec.name), "")
@@ -207,98 +201,35 @@ def _spread(granules: Sequence[ListedGranule], count: int) -> list[ListedGranule
     return [ordered[round(n * (len(ordered) - 1) / steps)] for n in range(count)]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Where CMR, the listing, the store's ledger or its shards say something else."""
-
-    what: str
-    count: int
-    examples: str
-    repair: str
-
-
-def reconcile(
-    workspace: Workspace, spec: StoreSpec, cmr: CmrClient | SavedRecords
-) -> list[Difference]:
-    """Differences between CMR, the listing and the store's ledger, each with what mends it."""
-    from dor_ecco_assets.stores.ledger_arrays import read_ledger
+def has_moved(workspace: Workspace, spec: StoreSpec) -> bool:
+    """Whether the store is at another version than its record speaks of."""
     from dor_ecco_assets.virtual.reading import virtual_store
 
-    storage: Storage = workspace.storage
-    records = {each.concept_id: each for each in cmr.search(spec.query())}
-    listed = {each.concept_id: each for each in read_listing(storage, granules_key(spec.name))}
-    there = {name: each for name, each in listed.items() if not each.deleted}
-    build = f"dor-ecco virtual build {spec.name}"
-    found = [
-        ("CMR has granules that are not listed", records.keys() - there.keys(), build),
-        ("granules are listed that CMR has no longer", there.keys() - records.keys(), build),
-        (
-            "CMR has newer revisions than are listed",
-            {
-                name
-                for name in records.keys() & there.keys()
-                if records[name].revision_id > there[name].revision_id
-            },
-            build,
-        ),
-    ]
-    try:
-        store = virtual_store(storage, spec, chosen_way(spec.access[0]))
-        ledger = {each.key: each for each in read_ledger(store.reading().store).entries()}
-    except InputMissing:
-        ledger = {}
-    append = f"dor-ecco virtual append {spec.name}"
-    found += [
-        ("listed granules are not in the ledger", there.keys() - ledger.keys(), append),
-        (
-            "the ledger has older revisions than are listed",
-            {
-                name
-                for name in there.keys() & ledger.keys()
-                if ledger[name].revision < there[name].revision_id
-            },
-            append,
-        ),
-        (
-            "the store has granules that are deleted",
-            {
-                name
-                for name, each in ledger.items()
-                if each.state == "published" and name not in there
-            },
-            append,
-        ),
-        (
-            "granules wait for their bytes",
-            {name for name, each in ledger.items() if each.state == "pending"},
-            f"dor-ecco virtual build {spec.name} --retry",
-        ),
-        (
-            "granules are in quarantine",
-            {name for name, each in ledger.items() if each.state == "quarantined"},
-            f"dor-ecco virtual status {spec.name}",
-        ),
-    ]
-    return [
-        Difference(what, len(names), ", ".join(sorted(names)[:3]), repair)
-        for what, names, repair in found
-        if names
-    ]
+    record = read_record(workspace.storage, store_key(spec.name), "")
+    store = virtual_store(workspace.storage, spec, chosen_way(spec.access[0]))
+    return record is not None and store.exists() and store.head != record.details["snapshot"]
 
 
-def stale_partitions(workspace: Workspace, spec: StoreSpec) -> list[str]:
-    """Partitions whose references are not up to date."""
-    key = references_key(spec.name)
-    return [each.partition for each in workspace.states(key) if each.standing != "up to date"]
+def stale_partitions(workspace: Workspace, spec: StoreSpec, *, every: bool = False) -> list[str]:
+    """Partitions whose references are not up to date, or every one."""
+    states = workspace.states(references_key(spec.name))
+    return [each.partition for each in states if every or each.standing != "up to date"]
 
 
 def waiting_granules(workspace: Workspace, spec: StoreSpec) -> set[str]:
-    """Revisions whose bytes the archive did not have when they were asked for."""
-    from dor_ecco_assets.virtual.referencing import PASSING
+    """Revisions that are not in the store for want of bytes, or of bytes that can be used."""
+    from dor_ecco_assets.stores.ledger_arrays import read_ledger
+    from dor_ecco_assets.virtual.reading import virtual_store
 
-    return {
+    failed = {
         str(each["revision"])
         for _, record in workspace.records(references_key(spec.name))
         for each in record.details["failed"]
-        if each["code"] in PASSING
     }
+    store = virtual_store(workspace.storage, spec, chosen_way(spec.access[0]))
+    if not store.exists():
+        return failed
+    session = store.reading()
+    ledger = read_ledger(session.store)
+    rows = [*ledger.rows_in("pending"), *ledger.rows_in("quarantined")]
+    return failed | {f"{each.key}.{each.revision}" for each in ledger.at(rows)}

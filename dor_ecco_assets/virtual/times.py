@@ -1,9 +1,9 @@
 """Times of granules: as milliseconds for comparing, and in the store's units for keeping."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
@@ -15,6 +15,8 @@ __all__ = ["UNITS", "converted", "is_time", "milliseconds", "stamp_ms", "stamp_o
 
 #: Units of times that the store itself adds.
 UNITS = "milliseconds since 1970-01-01"
+
+_MICROSECOND = timedelta(microseconds=1)
 
 type Values = npt.NDArray[Any]
 
@@ -39,20 +41,26 @@ def stamp_of(milliseconds_since_1970: int) -> str:
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
 
+class _Line(NamedTuple):
+    """How numbers of one unit become another's, in whole microseconds so that nothing is lost."""
+
+    given_us: int
+    shift_us: int
+    wanted_us: int
+
+    def of(self, values: Values) -> npt.NDArray[np.float64]:
+        return (values.astype(np.float64) * self.given_us + self.shift_us) / self.wanted_us
+
+
 @lru_cache(maxsize=4096)
-def _line(units: str, calendar: str, target: str, target_calendar: str) -> tuple[float, float]:
-    """Factor and offset that turn numbers of one unit into another's."""
-    zero, one = cftime.num2date([0, 1], units, calendar)
-    start, stop = (
-        cftime.date2num(when, target, target_calendar)
-        for when in (_in(zero, target_calendar), _in(one, target_calendar))
+def _line(units: str, target: str, calendar: str) -> _Line:
+    (zero, one), (start, next_one) = (
+        cftime.num2date([0, 1], each, calendar, only_use_cftime_datetimes=True)
+        for each in (units, target)
     )
-    return float(stop) - float(start), float(start)
-
-
-def _in(when: Any, calendar: str) -> Any:
-    fields = (when.year, when.month, when.day, when.hour, when.minute, when.second)
-    return cftime.datetime(*fields, when.microsecond, calendar=calendar)
+    return _Line(
+        *((a - b) // _MICROSECOND for a, b in ((one, zero), (zero, start), (next_one, start)))
+    )
 
 
 def _calendar(attributes: Mapping[str, Any]) -> str:
@@ -71,8 +79,7 @@ def milliseconds(values: Values, attributes: Mapping[str, Any]) -> npt.NDArray[n
     if _missing(values, attributes).any():
         raise InputUnusable("a time is missing", code="TimeInvalid")
     calendar = _calendar(attributes)
-    factor, offset = _line_or_reason(attributes, UNITS, calendar)
-    return values.astype(np.float64) * factor + offset
+    return _line_or_reason(attributes, UNITS, calendar).of(values)
 
 
 def converted(values: Values, given: Mapping[str, Any], wanted: Mapping[str, Any]) -> Values:
@@ -96,8 +103,7 @@ def converted(values: Values, given: Mapping[str, Any], wanted: Mapping[str, Any
         raise InputUnusable(
             f"times are in the calendar {units[0][1]}, expected {units[1][1]}", code="TimeInvalid"
         )
-    factor, offset = _line_or_reason(given, str(units[1][0]), units[1][1])
-    moved = values.astype(np.float64) * factor + offset
+    moved = _line_or_reason(given, str(units[1][0]), units[1][1]).of(values)
     if values.dtype.kind in "iu":
         whole = np.rint(moved)
         if not np.allclose(whole, moved, rtol=0, atol=1e-6):
@@ -109,11 +115,9 @@ def converted(values: Values, given: Mapping[str, Any], wanted: Mapping[str, Any
     return np.where(_missing(values, given), values, moved.astype(values.dtype))
 
 
-def _line_or_reason(
-    attributes: Mapping[str, Any], target: str, calendar: str
-) -> tuple[float, float]:
+def _line_or_reason(attributes: Mapping[str, Any], target: str, calendar: str) -> _Line:
     try:
-        return _line(str(attributes["units"]), _calendar(attributes), target, calendar)
+        return _line(str(attributes["units"]), target, calendar)
     except (ValueError, KeyError, OverflowError) as error:
         raise InputUnusable(
             f"times in {attributes.get('units')!r} cannot be read ({error})", code="TimeInvalid"

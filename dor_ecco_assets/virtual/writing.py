@@ -409,10 +409,8 @@ class _Writing:
             open_array(self.session, path)[...] = values
 
     def _cover(self) -> None:
-        """Say what time the committed granules cover, and how many there are."""
-        rows = self.ledger.rows_in("published")
-        if self.epoch.path:
-            rows = self.placed.rows
+        """Say what time the committed granules cover."""
+        rows = self.placed.rows
         document = read_document(self.session, self.epoch.path) or _group({})
         attributes = {
             name: value

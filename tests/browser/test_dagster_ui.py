@@ -6,19 +6,15 @@ of the user guide, with paths below ``--basetemp`` in them.
 
 from __future__ import annotations
 
-import io
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image, ImageOps
 
 from dor_ecco_assets.ecco.times import V4R4_CLOCK
+from tests.browser.pages import CHROMIUM, browser_page, save_picture
 from tests.browser.web_ui import WebUi
 from tests.cli.production import make_project
 
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.browser,
@@ -39,9 +33,6 @@ NATIVE = "ecco/ECCO_L4_SSH_LLC0090GRID_MONTHLY_V4R4"
 UPSTREAM = ("grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg")
 MONTHS = tuple(f"1992-{month:02d}" for month in range(1, 13))
 ALL_DONE = {"numMaterialized": 12, "numFailed": 0, "numMaterializing": 0}
-
-#: What a browser on a loaded machine may take to draw a page, ms.
-PATIENCE_MS = 90_000
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +46,8 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUi]:
 
 @pytest.fixture
 def page(ui: WebUi, tmp_path: Path) -> Iterator[Page]:
-    """A page in a new browser that knows no host but this one; asking for another fails."""
-    from playwright.sync_api import sync_playwright
-
-    asked: set[str | None] = set()
-    switches = (
-        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=CHROMIUM,
-            headless=True,
-            args=[*switches.split(), "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-            viewport={"width": 1600, "height": 1050},
-        )
-        browser.set_default_timeout(PATIENCE_MS)
-        browser.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
-        page = browser.new_page()
-        page.on("websocket", lambda socket: asked.add(urlsplit(socket.url).hostname))
-        yield page
-        browser.close()
-    assert asked - {None} == {"127.0.0.1"}  # None is the host of pictures inside the page
+    with browser_page(tmp_path / "profile") as found:
+        yield found
 
 
 def test_a_year_launched_in_the_browser_is_materialised_and_can_be_looked_at(ui, page):
@@ -198,15 +168,3 @@ def launch(page: Page, partitions: str, expected: str) -> None:
     dialog.get_by_text(expected).wait_for()
     dialog.locator("button", has_text=re.compile("^Launch")).click()
     page.get_by_text("Created backfill").wait_for()
-
-
-def save_picture(name: str, shown: bytes, dialog: bytes | None = None) -> None:
-    """Keep a screenshot, a dialog beside what it hides, where the environment names a folder."""
-    folder = os.environ.get("UI_PICTURES")
-    if not folder:
-        return
-    whole = Image.open(io.BytesIO(shown)).convert("RGB")
-    if dialog is not None:
-        small = ImageOps.expand(Image.open(io.BytesIO(dialog)).convert("RGB"), 2, "gray")
-        whole.paste(small, (whole.width - small.width - 30, whole.height - small.height - 30))
-    whole.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"{name}.png", optimize=True)

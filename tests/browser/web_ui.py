@@ -19,7 +19,7 @@ import psutil
 from tests.support.kill import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 #: From the start of the command to the first answer: 8 s on an idle machine, minutes on a full one.
 START_S = 240
@@ -32,9 +32,12 @@ GRACE_S = 15
 class WebUi:
     """Web server, daemon and code server on one project; all of them end with the `with` block."""
 
-    def __init__(self, project: Path, bin_folder: Path) -> None:
+    def __init__(
+        self, project: Path, bin_folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.project = project
         self._bin = bin_folder
+        self._environment = {**os.environ, **(environment or {})}
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = project / "ui.log"
@@ -45,6 +48,7 @@ class WebUi:
             self._leader = subprocess.Popen(
                 [*map(str, command), "--port", str(self.port)],
                 cwd=self.project,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

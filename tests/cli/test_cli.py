@@ -52,7 +52,14 @@ EXPECTED_OF_THE_DEMO = {
         for month in MONTHS
     ),
     *((f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4_index", "") for grid in ("05DEG", "LLC0090GRID")),
-    ("pyramids/atlas_index", ""),
+    *(
+        (f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4_template", "")
+        for grid in ("05DEG", "LLC0090GRID")
+    ),
+    *((f"pyramids/atlas_{part}", "") for part in ("template", "index")),
+    *((f"mapping/{grid}_to_webmercator", "") for grid in ("llc90", "latlon_0p50deg", "pop_sample")),
+    *((f"virtual/SAMPLE_L4_SST_DAILY/{part}", "") for part in ("granules", "store", "exports")),
+    ("virtual/SAMPLE_L4_SST_DAILY/references", "2002-06"),
 }
 
 

@@ -121,6 +121,25 @@ def test_a_selection_of_one_product_tells_of_those_made_along(folder):
         assert location.materialised(key) == {"07|001"}
 
 
+def test_what_is_made_along_is_told_once_and_to_every_instance(folder):
+    def events(location):
+        made = location.run(CASE_ROWS, first="07|000", last="07|001")
+        return sorted(
+            ("/".join(found.asset_key.path), found.partition, found.materialization.metadata)
+            for found in made.get_asset_materialization_events()
+            if found.partition
+        )
+
+    location = Location(folder)
+    first = events(location)
+    assert [found[:2] for found in first] == sorted((k, p) for k in MEMBERS for p in SEVEN)
+    assert [found[:2] for found in events(location)] == [(CASE_ROWS, p) for p in SEVEN]
+    # An instance that has not heard of what is there is told of all of it, with equal checksums.
+    others = events(Location(folder))
+    assert [found[:2] for found in others] == [found[:2] for found in first]
+    assert [m["sha256"] for *_, m in others] == [m["sha256"] for *_, m in first]
+
+
 def test_a_failed_case_does_not_stop_the_others(folder, prepared):
     case = prepared[1].case("07|000")
     history = folder / "inputs/pop/cases" / case.case.name / "ocn/hist"

@@ -99,6 +99,23 @@ def test_process_all_of_a_polygon_leaves_what_dagster_leaves(cli, project, prepa
     }
 
 
+def test_submitted_cases_wait_in_the_instance_as_one_backfill(cli, project, monkeypatch):
+    refused = cli("cases", "process-all", "--submit", "--workers", "2", code=2)
+    assert "give these to" in refused.stderr
+    monkeypatch.setenv("DOR_ECCO_CONFIGS", str(project / "my-configs"))
+    (row,) = rows(cli("cases", "process-all", "--polygon", "1", "--force", "--submit", "--json"))
+    assert row["cases"] == 4
+    with dg.DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        (waiting,) = instance.get_backfills()
+        assert waiting.backfill_id == row["backfill"]
+        assert waiting.asset_selection == [dg.AssetKey(["dor", "case_rows"])]
+        asked = waiting.asset_backfill_data.target_subset.iterate_asset_partitions()
+        assert {found.partition_key for found in asked} == {
+            f"{month}|001" for month in ("01", "04", "07", "10")
+        }
+        assert waiting.run_config["ops"]["dor__case"]["config"]["force"] is True
+
+
 def test_without_a_choice_cases_that_have_history_are_made(cli):
     made = rows(cli("cases", "process-all", "--max-cases", "2", "--json"))
     assert [row["partition"] for row in made] == ["07|000", "01|001"]

@@ -1,5 +1,6 @@
 """Products made from partitions of other products: what is recorded, no more and no less."""
 
+import shutil
 import time
 
 import dagster as dg
@@ -45,6 +46,27 @@ def test_it_waits_while_there_is_nothing_to_gather(tmp_path):
         space.make("toy/total", "")
     assert caught.value.code == "NothingToGather"
     assert not (tmp_path / "root/toy").exists()
+
+
+def test_a_walk_glances_at_a_folder_and_making_looks_into_it(tmp_path):
+    space = gathering(tmp_path)
+    space.make("toy/sum", "1992-01")
+    for month in MONTHS:
+        space.make("toy/years", month)
+    first, second, third = (tmp_path / f"root/toy/years/{month}" for month in MONTHS)
+    before = bytes_below(tmp_path / "root/toy")
+    (first / "1992-01.txt").write_text("9999")  # a walk does not see it, reconcile and make do
+    (second / "1992-01.txt").unlink()
+    shutil.copytree(third, tmp_path / "copy")
+    shutil.rmtree(third)
+    found = standing(space, "toy/years")
+    assert found == {"1992-01": "up to date", "1992-02": "stale", "1992-03": "stale"}
+    shutil.copytree(tmp_path / "copy", third)  # with a stamp of its own: its files are counted
+    assert standing(space, "toy/years")["1992-03"] == "up to date"
+    assert [d.partition for d in reconcile(space, ["toy/years"]).differences] == list(MONTHS[:2])
+    outcomes = [space.refreshed().make("toy/years", month) for month in MONTHS]
+    assert [outcome.skipped for outcome in outcomes] == [False, False, True]
+    assert bytes_below(tmp_path / "root/toy") == before
 
 
 def test_exactly_what_gathers_a_changed_or_new_member_is_stale_and_says_so(tmp_path):

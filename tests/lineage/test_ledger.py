@@ -60,6 +60,25 @@ def test_a_later_revision_brings_a_withdrawn_granule_back():
     assert known.joined(NEWS[4]).is_removed
 
 
+def test_what_is_listed_after_its_withdrawal_is_back_in_the_same_revision():
+    listed, removed = entry(1, revised="2003"), entry(1, revised="2003", removed="2004")
+    back = entry(1, revised="2003", returned="2005")
+    again = entry(1, revised="2003", removed="2006")
+    for order in itertools.permutations([listed, removed, back]):
+        assert not _joined(order).is_removed
+    for order in itertools.permutations([listed, removed, back, again]):
+        assert _joined(order).is_removed
+
+
+def test_bytes_that_are_asked_for_again_are_pending_once():
+    published = entry(1, checksum="MD5:1").published(slot=4)
+    asked = published.joined(entry(1, checksum="MD5:1", tries=1))
+    assert (asked.state, asked.tries) == ("pending", 1)
+    there = asked.published(slot=4)
+    assert there.joined(entry(1, checksum="MD5:1")) is there
+    assert there.joined(entry(1, checksum="MD5:1", tries=1)) is there
+
+
 def test_news_that_say_nothing_new_leave_a_published_granule_alone():
     published = entry(1, checksum="MD5:1").published(slot=4, schema="s")
     assert published.joined(entry(1, checksum="MD5:1")) is published
@@ -156,7 +175,7 @@ def test_what_did_not_change_is_not_written_again():
     store.written.clear()
     _, ledger = stored(ledger.with_entries([entry(5000).published(slot=5000)]), store)
     assert {key for key in store.written if "/c/" in key} == {
-        f"{GROUP}/index/c/2/0",
+        f"{GROUP}/index/c/1/0",
         f"{GROUP}/rows/c/19",
     }
     store.written.clear()
@@ -164,7 +183,7 @@ def test_what_did_not_change_is_not_written_again():
     assert not same.changed_rows
     moved = ledger.moved(ledger.rows_in("published"), np.arange(5001) + (np.arange(5001) > 4990))
     stored(moved, store)
-    assert {key for key in store.written if "/c/" in key} == {f"{GROUP}/index/c/2/0"}
+    assert {key for key in store.written if "/c/" in key} == {f"{GROUP}/index/c/1/0"}
     assert read_ledger(store).find(["G5000"])[0].slot == 5001
 
 

@@ -1,14 +1,17 @@
 """Store 2 case by case: values, layout, who may write what, and what becomes of bad input."""
 
 import json
+import re
 import shutil
 import zlib
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import numpy.testing as npt
 import pytest
 import xarray as xr
+import yaml
 
 import dor_ecco_assets
 from dor_ecco_assets.errors import GridMismatch, InputMissing, InputUnusable, OutputCorrupt
@@ -25,9 +28,11 @@ from dor_ecco_assets.pyramids.assess import (
     status_breaches,
     statuses,
 )
+from dor_ecco_assets.pyramids.configuration import load_atlas_maps
 from dor_ecco_assets.pyramids.products import places_of
 from tests.pyramids.sample import INDEX, MAPS, TEMPLATE, Sample
 from tests.pyramids.test_apply import expected_maps
+from tests.support.kill import WarmVictims, WhenTrue
 
 FILL = np.float32(9.969209968386869e36)
 ONE, TWO = "01|000", "07|001"
@@ -216,6 +221,35 @@ def test_a_case_ended_in_mid_write_does_not_read_as_complete(made, own, monkeypa
     assert not (own.root / ".work").exists() or not any((own.root / ".work").rglob("chunks"))
 
 
+def make_case(folder: str) -> None:
+    """The victim's work."""
+    Sample(Path(folder)).workspace.make(MAPS, ONE)
+
+
+def test_a_case_killed_in_mid_write_is_not_there_and_a_rerun_gives_the_same_bytes(own, tmp_path):
+    for partition in (TWO, ONE):
+        own.workspace.make(MAPS, partition)
+    whole = own.published()
+    own.write_case(ONE, FG=own.values(ONE, "FG") + np.float32(1))  # so that it is made again
+    first, last = (own.maps / "v2.zarr/1/FG" / f"1.0.0.{month}.0.1.1" for month in (0, 9))
+    before = [path.read_bytes() for path in (first, last)]
+    with WarmVictims(f"{__name__}:make_case", preload=["numba", "zarr"], ahead=1) as victims:
+        moment = WhenTrue(lambda: first.read_bytes() != before[0])
+        killed = victims.run_and_kill(str(tmp_path), when=moment)
+    assert killed.killed, killed.stderr
+    assert last.read_bytes() == before[1]  # between its first chunk and its last
+    assert statuses(own.storage, MAPS, (2, 4)).sum() == 1
+    for zarr_format in ("v2", "v3"):
+        status = tree(own, zarr_format)["case_status"].values
+        assert (status[0, 0], status[1, 2]) == (0, 1)
+    assert list(recorded_partitions(own.storage, MAPS)) == [TWO]
+    assert own.workspace.state(MAPS, ONE).standing != "up to date"
+    own.write_case(ONE)
+    own.workspace.make(MAPS, ONE)
+    assert own.published() == whole
+    assert not list(own.root.rglob("*.part"))
+
+
 def test_objects_of_tiles_without_data_are_removed(own, monkeypatch):
     own.workspace.make(MAPS, ONE)
     empty = own.maps / "v2.zarr/0/FG/0.0.0.11.0.0.0"
@@ -307,6 +341,40 @@ def test_a_template_of_another_schema_is_refused_and_nothing_is_touched(own):
     assert own.workspace.make(MAPS, ONE).skipped
 
 
+def test_another_title_makes_no_case_anew(own):
+    own.workspace.make(MAPS, ONE)
+    own.workspace.make(INDEX, "")
+    before = own.published()
+    atlas, maps = (
+        own.folder / "configs/atlases/tiny.yaml",
+        own.folder / "configs/pyramids/atlas.yaml",
+    )
+    atlas.write_text(re.sub("(?m)^title:.*", "title: Renamed", atlas.read_text()))
+    described = load_atlas_maps().model_dump(mode="json")
+    described["variables"]["FG"] |= {"long_name": "flux, renamed", "display_name": None}
+    maps.parent.mkdir()
+    maps.write_text(yaml.safe_dump(described))
+    for cached in (all_products, load_atlas_maps):
+        cached.cache_clear()
+    assert own.workspace.state(MAPS, ONE).standing == "up to date"
+    assert own.workspace.state(INDEX, "").standing == "stale"
+    own.workspace.make(MAPS, TWO)  # beside the other, in the same store
+    own.workspace.make(INDEX, "")
+    index = json.loads((own.maps / "index.json").read_text())
+    assert (index["title"], index["variables"][0]["long_name"]) == ("Renamed", "flux, renamed")
+    after = own.published()
+    assert {name: after[name] for name in before if name != "index.json"} == {
+        name: data for name, data in before.items() if name != "index.json"
+    }
+    own.workspace.make(TEMPLATE, "", Policy(force=True))  # the stores' own words follow by force
+    for zarr_format in ("v2", "v3"):
+        opened = tree(own, zarr_format)
+        assert opened.attrs["title"] == "Renamed"
+        assert opened["1/FG"].attrs["long_name"] == "flux, renamed"
+    assert own.workspace.make(MAPS, ONE).skipped
+    assert reconcile(own.workspace, [MAPS, TEMPLATE, INDEX]).differences == ()
+
+
 def test_weights_of_other_tiles_are_refused(own):
     path = own.folder / "configs/atlases/tiny.yaml"
     path.write_text(path.read_text().replace("pixels_per_tile: 32", "pixels_per_tile: 64"))
@@ -344,6 +412,10 @@ def test_the_index_names_what_is_there(made):
     assert index["stores"]["efficiency"] is None
     assert index["injection_dim_name"] == "intervention_date"
     assert [each["name"] for each in index["variables"]] == ["FG", "PH"]
+    # What is shown is the stored flux with its sign turned, and says so.
+    assert index["variables"][0]["display_factor"] < 0
+    assert index["variables"][0]["long_name"].endswith("positive out of the ocean")
+    assert tree(made, "v2")["0/FG"].attrs["long_name"].endswith("positive into the ocean")
     assert (index["years"], index["months"]) == ([1, 2], 14)
     for each in index["variables"]:
         assert each["clim"].keys() == each["colormap"].keys() == set(BANDS)

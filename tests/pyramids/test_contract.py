@@ -259,8 +259,9 @@ def test_a_twin_without_coordinates_at_the_root_is_told(v3):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_store_written_by_ndpyramid_keeps_the_contract(tmp_path):
-    pytest.importorskip("rioxarray", reason="ndpyramid's resample takes its accessor")
-    ndpyramid = pytest.importorskip("ndpyramid")
+    import ndpyramid
+    import rioxarray  # noqa: F401 - ndpyramid's resample takes its accessor
+
     values = np.random.default_rng(0).normal(size=(2, 90, 180)).astype(np.float32)
     about = {
         name: {"standard_name": name, "units": f"degrees_{where}"}

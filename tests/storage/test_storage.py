@@ -56,6 +56,25 @@ def test_a_listing_names_every_object_below_a_folder_and_no_other(storage):
     assert len(list(storage.list(""))) == 3
 
 
+def test_a_key_does_not_lead_out_of_the_root(tmp_path):
+    (tmp_path / "outside").write_bytes(b"kept")
+    storage, key = Directory(tmp_path / "root"), str(tmp_path / "outside")
+    calls = [
+        lambda: storage.locate(key),
+        lambda: storage.read(key),
+        lambda: storage.stat(key),
+        lambda: list(storage.list(key)),
+        lambda: storage.put(key, b"lost"),
+        lambda: storage.put_new(key, b"lost"),
+        lambda: storage.publish(key, tmp_path / "outside", ""),
+        lambda: storage.delete(key),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="begins with a slash"):
+            call()
+    assert (tmp_path / "outside").read_bytes() == b"kept"
+
+
 def test_only_the_first_of_two_creations_counts(storage):
     assert storage.put_new("claim", b"mine")
     assert not storage.put_new("claim", b"yours")

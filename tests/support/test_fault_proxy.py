@@ -23,7 +23,16 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from tests.support.fault_proxy import FaultProxy, Reset, Slow, Status, Truncate, on
+from tests.support.fault_proxy import (
+    FaultProxy,
+    IgnoreConditions,
+    LoseResponse,
+    Reset,
+    Slow,
+    Status,
+    Truncate,
+    on,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +115,34 @@ def test_conditions_hold_through_the_proxy(store: S3Store) -> None:
     with pytest.raises(PreconditionError):
         obstore.put(store, "k", b"4", mode={"e_tag": first["e_tag"]})
     assert bytes(obstore.get(store, "k").bytes()) == b"3"
+
+
+def test_a_put_whose_answer_is_lost_took_place(
+    once: S3Store, store: S3Store, proxy: FaultProxy
+) -> None:
+    proxy.script([LoseResponse(match=on("PUT"), times=2)])
+    with pytest.raises(GenericError):
+        obstore.put(once, "a", b"done", mode="create")
+    assert bytes(obstore.get(once, "a").bytes()) == b"done"
+    obstore.put(store, "b", b"done twice")
+    assert bytes(obstore.get(once, "b").bytes()) == b"done twice"
+    with pytest.raises(AlreadyExistsError):  # who tries again meets what it did
+        obstore.put(once, "a", b"done", mode="create")
+    assert [seen.status for seen in proxy.requests if seen.fault] == [None, None]
+    assert proxy.remaining == []
+
+
+def test_a_store_without_conditions_lets_one_writer_overwrite_another(
+    once: S3Store, proxy: FaultProxy
+) -> None:
+    obstore.put(once, "a", b"first")
+    proxy.script([IgnoreConditions(times=2, match=on("PUT"))])
+    obstore.put(once, "a", b"second", mode="create")
+    obstore.put(once, "a", b"third", mode={"e_tag": '"of something else"'})
+    assert bytes(obstore.get(once, "a").bytes()) == b"third"
+    proxy.script([IgnoreConditions(headers=("if-match",), match=on("PUT"))])
+    with pytest.raises(AlreadyExistsError):
+        obstore.put(once, "a", b"fourth", mode="create")
 
 
 def test_boto3_puts_with_expect_and_reads_back(boto: BaseClient, bucket: str) -> None:

@@ -84,6 +84,7 @@ class SampleCollection:
 
     def configure(self, **changes: Any) -> None:
         """Write the configuration anew with some keys changed."""
+        from dor_ecco_assets.cli.running import definitions_of
         from dor_ecco_assets.products import all_products
         from dor_ecco_assets.virtual.collections import load_collections
         from dor_ecco_assets.virtual.products import virtual_products
@@ -93,7 +94,7 @@ class SampleCollection:
         place = self.folder / "configs" / "collections"
         place.mkdir(parents=True, exist_ok=True)
         (place / "sample.yaml").write_text(yaml.safe_dump(written))
-        for known in (all_products, load_collections, virtual_products):
+        for known in (all_products, load_collections, virtual_products, definitions_of):
             known.cache_clear()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import shutil
 from dataclasses import replace
 from datetime import timedelta
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -259,6 +261,65 @@ def test_a_granule_that_does_not_fit_can_be_copied(store, archive, deviation):
     np.testing.assert_array_equal(again[2], found[3])
 
 
+def rewritten(path, write):
+    """A granule whose field is stored as `write` does it, in plain HDF5."""
+    with h5py.File(path, "r+") as file:
+        old = file["analysed_sst"]
+        data, attributes = old[...], dict(old.attrs)
+        fill, chunks = old.fillvalue, old.chunks
+        del file["analysed_sst"]
+        made = write(file, data, fill, chunks)
+        for name, value in attributes.items():
+            if name not in ("DIMENSION_LIST", "_Netcdf4Coordinates", "_Netcdf4Dimid"):
+                made.attrs[name] = value
+        for axis, name in enumerate(("time", "lat", "lon")):
+            made.dims[axis].attach_scale(file[name])
+
+
+def in_lzf(file, data, fill, chunks):
+    return file.create_dataset(
+        "analysed_sst", data=data, chunks=chunks, compression="lzf", fillvalue=fill
+    )
+
+
+def with_a_chunk_stored_plainly(file, data, fill, chunks):
+    made = file.create_dataset(
+        "analysed_sst", data=data, chunks=chunks, compression="gzip", shuffle=True, fillvalue=fill
+    )
+    made.id.write_direct_chunk((0, 0, 0), data[:, : chunks[1], : chunks[2]].tobytes(), 0b11)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("write", "code"),
+    [(in_lzf, "CodecUnsupported"), (with_a_chunk_stored_plainly, "FilterMask")],
+)
+def test_what_no_reader_could_decode_is_copied_or_quarantined(store, archive, write, code):
+    listed = [archive.daily(day) for day in range(4)]
+    path = archive.folder / "day0002.nc"
+    same = shutil.copyfile(path, archive.folder / "same.nc")
+    rewritten(path, write)
+    listed[2] = Listed(
+        listed[2].partition, replace(listed[2].granule, size_bytes=path.stat().st_size)
+    )
+    report = apply(store, archive.spec, listed, archive)
+    assert report.quarantined["G-day0002"].startswith(f"{code}: ")
+    assert_reads_as(store, paths(archive, (0, 1, 3)))
+    archive.spec = spec(incompatible="materialise")  # tried again under another configuration
+    report = apply(store, archive.spec, listed, archive)
+    assert (report.published, report.materialised) == (1, 1)
+    day0, day1, _, day3 = paths(archive, range(4))
+    assert_reads_as(store, [day0, day1, same, day3])
+
+
+def test_the_arrays_that_all_have(store, archive):
+    archive.spec = spec(variables="intersection")
+    both = replace(TINY, variables=("analysed_sst", "analysis_error"))
+    listed = [archive.daily(0), archive.daily(1, grid=both), archive.daily(2, grid=both)]
+    assert apply(store, archive.spec, listed, archive).published == 3
+    assert "analysis_error" not in open_store(store)
+
+
 def test_a_copy_that_would_lose_digits_is_refused(store, archive):
     archive.spec = spec(incompatible="materialise")
     listed = [archive.daily(day) for day in range(3)]
@@ -388,8 +449,6 @@ def test_what_changed_at_the_source_is_refused_when_read(store, archive):
     data = path.read_bytes()
     path.write_bytes(data)
     later = path.stat().st_mtime + 5
-    import os
-
     os.utime(path, (later, later))
     found = open_store(store)
     assert not np.isnan(found["analysed_sst"][0].values).all()
@@ -465,6 +524,15 @@ def test_any_order_with_repetitions_gives_the_same_content(history, tmp_path_fac
     check()
 
 
+def test_how_hard_the_first_granules_writer_compressed_leaves_no_trace(archive, tmp_path):
+    listed = [archive.daily(0), archive.daily(1, deviation="other level")]
+    stores = [store_at(tmp_path / name, archive) for name in ("a", "b")]
+    for store, order in zip(stores, (listed, listed[::-1]), strict=True):
+        for each in order:
+            apply(store, archive.spec, [each], archive)
+    assert len({content_digest(store, values=True) for store in stores}) == 1
+
+
 def test_500_granules_in_any_order(tmp_path):
     """As above, larger: references of granules that no file backs, the digest without values."""
     (tmp_path / "archive").mkdir()
@@ -536,3 +604,29 @@ def test_two_versions_differ_by_the_granules_that_changed(store, archive):
     assert diff(store, one, one) == []
     store.rollback(one)
     assert open_store(store).sizes["time"] == 3
+
+
+def test_times_that_the_stores_units_cannot_hold_are_quarantined(store, archive):
+    listed = [archive.daily(day) for day in range(3)]
+
+    def fractional(entries, **options):
+        for granule, entry in zip(archive(entries, **options), entries, strict=True):
+            time = granule.arrays["time"]
+            if entry.key == "G-day0001":
+                attributes = {**time.attributes, "units": "milliseconds since 2002-06-02"}
+                time = replace(time, values=np.array([1], "i4"), attributes=attributes)
+            yield replace(granule, arrays={**granule.arrays, "time": time})
+
+    report = apply(store, archive.spec, listed, fractional)
+    assert report.quarantined["G-day0001"].startswith("TimeInvalid: time: times in 'milli")
+    assert report.published == 2
+
+
+def test_loaded_arrays_that_are_packed_otherwise_are_quarantined(store, archive):
+    archive.spec = spec(load=["time", "lat", "lon", "analysed_sst"], variables="strict")
+    both = replace(TINY, variables=("analysed_sst", "analysis_error"))
+    listed = [archive.daily(day, grid=both) for day in range(2)]
+    listed.append(archive.daily(2, grid=both, scale_factor=0.002))
+    report = apply(store, archive.spec, listed, archive)
+    assert report.published == 2
+    assert report.quarantined["G-day0002"].startswith("PackingMismatch: ")

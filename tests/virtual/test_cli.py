@@ -103,8 +103,8 @@ def test_build_append_status_diff_and_rollback(collection, run):
     code, out, _ = run("virtual", "reconcile", SHORT, *where, "--json")
     assert code == 1
     assert {each["repair"] for each in json.loads(out)} == {
-        f"dor-ecco virtual append {NAME}",
         f"dor-ecco virtual build {NAME}",
+        f"dor-ecco virtual export {NAME}",
     }
     code, out, _ = run("virtual", "build", SHORT, *where, "--json")
     assert code == 0
@@ -226,6 +226,6 @@ def test_values_through_the_store_are_found_to_differ(collection, run):
         7,
         deviation="no filters",
     )
-    code, out, _ = run("virtual", "check", SHORT, *where, "--json")
+    code, out, _ = run("virtual", "check", SHORT, "--granules", 8, *where, "--json")
     assert code == 1
     assert any(each["problem"] for each in json.loads(out))
