@@ -252,7 +252,14 @@ def test_objects_of_a_bucket_are_served_alike(s3_environment, bucket):
 def test_view_prints_its_address_serves_and_ends_with_ctrl_c(root, tmp_path):
     argv = [str(Path(sys.executable).parent / "dor-ecco"), "vis", "view", "--no-open"]
     argv += ["--project", str(tmp_path), "--root", str(root)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+
+    def heed_ctrl_c():
+        # A shell starts background jobs deaf to it, and children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    ) as process:
         try:
             assert process.stdout
             url = process.stdout.readline().strip()

@@ -145,8 +145,9 @@ def test_the_check_names_granules_that_cannot_be_used(collection, daemon):
     for request in daemon.tick()[0]:
         result = daemon.run(request)
     evaluations = result.get_asset_check_evaluations()
-    failed = [each for each in evaluations if not each.passed]
-    assert ["login page" in str(each.description) for each in failed] == [True]
+    failed = {each.check_name: str(each.description) for each in evaluations if not each.passed}
+    assert set(failed) == {"inputs_usable", "quarantine_rate"}
+    assert "login page" in failed["inputs_usable"]
 
 
 def test_the_sensors_interval_is_the_collections(collection):
