@@ -83,7 +83,8 @@ def looks_there(storage: Storage, record: Record) -> bool:
     A folder whose own stamp is that of its publication is believed; any other, such as a copy's,
     is listed.
     """
-    if record.details["format"] in ("zarr", "files"):
+    is_folder = record.details["format"] in ("zarr", "files")
+    if is_folder and not {"seal", "chunks"} & record.details.keys():
         found, stamp = storage.stat(record.uri), record.details["run"].get("stamp")
         if found is not None and found.stamp == stamp:
             return True

@@ -318,14 +318,14 @@ import os, sys
 from tests.dor.atlas import production
 from pathlib import Path
 left = int(sys.argv[2])
-replace = Path.replace
-def counted(self, target):
+replace = os.replace
+def counted(source, target):
     global left
     left -= 1
     if left < 0:
         os._exit(9)
-    return replace(self, target)
-Path.replace = counted
+    return replace(source, target)
+os.replace = counted
 production(Path(sys.argv[1])).workspace().make("dor/case_rows", "07|001")
 """
 
