@@ -1,13 +1,11 @@
 """Every product of every line, gathered; defines none itself and needs no Dagster."""
 
-import difflib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from dor_ecco_assets.dor.products import dor_products
 from dor_ecco_assets.ecco.gathered import gathered_products
 from dor_ecco_assets.ecco.products import ecco_products
-from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.grids.products import grid_products
 from dor_ecco_assets.lineage.product import Product, RunSettings, by_key
 from dor_ecco_assets.lineage.workspace import Workspace
@@ -15,7 +13,8 @@ from dor_ecco_assets.mapping.products import mapping_products
 from dor_ecco_assets.pyramids.products import pyramid_products
 from dor_ecco_assets.settings import Place, Places
 from dor_ecco_assets.storage import open_storage
-from dor_ecco_assets.virtual.products import virtual_products
+from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
+from dor_ecco_assets.virtual.products import store_key, virtual_products
 
 
 @lru_cache(maxsize=4)
@@ -27,21 +26,18 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
     configs : str, optional
         The user's overlay of ``configs/``.
     """
-    lines = (
-        *(grid_products, mapping_products, ecco_products, gathered_products, dor_products),
-        virtual_products,
-    )
+    lines = (grid_products, mapping_products, ecco_products, gathered_products, dor_products)
     found = by_key([product for line in lines for product in line(configs)])
-    for product in found.values():
-        unknown = [key for key in product.gathers if key not in found]
-        if product.line == "virtual" and unknown:
-            near = difflib.get_close_matches(unknown[0], found, n=1, cutoff=0.3)
-            raise ConfigurationError(
-                f"own_collections.yaml: there is no product {unknown[0]}"
-                + (f"; did you mean {near[0]}?" if near else ""),
-                code="UnknownSource",
-            )
+    found |= by_key(virtual_products(configs, found))
     return found | by_key(pyramid_products(configs, found))
+
+
+def all_collections(configs: str | None = None) -> dict[str, StoreSpec]:
+    """The collections that have a virtual store here, by the name in its key."""
+    found = all_products(configs)
+    return {
+        name: spec for name, spec in load_collections(configs).items() if store_key(name) in found
+    }
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,11 @@ def config_path(name: str, overlay: str | os.PathLike[str] | None = None) -> Pat
     )
 
 
+def is_shipped(name: str, overlay: str | os.PathLike[str] | None = None) -> bool:
+    """Whether ``configs/{name}`` is the file that ships: no overlay has one of its own."""
+    return overlay is None or not (Path(overlay) / name).is_file()
+
+
 def config_names(pattern: str, overlay: str | os.PathLike[str] | None = None) -> list[str]:
     """Names, without folder and ending, of the YAML files below ``configs/`` that fit a pattern.
 

@@ -232,7 +232,7 @@ def write_manifest(
                     "format": kind,
                     "bytes": record.bytes,
                     "sha256": record.sha256,
-                    "open_with": _open_with(storage, uri, kind),
+                    "open_with": _open_with(storage, asset, uri, kind),
                 }
             )
     path.write_text(json.dumps(rows, indent=1) + "\n")
@@ -240,26 +240,25 @@ def write_manifest(
     return rows
 
 
-def _open_with(storage: "Storage", uri: str, kind: str) -> str:
+def _open_with(storage: "Storage", key: str, uri: str, kind: str) -> str:
     """One line of Python that opens a product: ``ds``, or the `Path` ``opened`` of what is none.
 
     A report or delivery in an object store has none of that kind: its URI says where it lies.
     """
     from dor_ecco_assets.storage import Directory
 
+    on_disk = isinstance(storage, Directory)
     if kind in ("files", "html"):
-        on_disk = isinstance(storage, Directory)
         return f"import pathlib; opened = pathlib.Path({uri!r})" if on_disk else ""
-    if not isinstance(storage, Directory):
-        return f"import dor_ecco_assets; ds = dor_ecco_assets.open({uri!r})"
-    if kind == "pyramid":
-        return f"import xarray; ds = xarray.open_datatree({uri + '/v2.zarr'!r}, engine='zarr')"
-    if kind == "icechunk":
-        key = uri.removeprefix(storage.uri).strip("/")
+    if kind == "icechunk" or (kind == "pyramid" and not on_disk):
         return (
             f"import os; os.environ['DOR_ECCO_ROOT'] = {storage.uri!r}; "
             f"import dor_ecco_assets; ds = dor_ecco_assets.open({key!r})"
         )
+    if not on_disk:
+        return f"import dor_ecco_assets; ds = dor_ecco_assets.open({uri!r})"
+    if kind == "pyramid":
+        return f"import xarray; ds = xarray.open_datatree({uri + '/v2.zarr'!r}, engine='zarr')"
     if kind == "zarr":
         return f"import xarray; ds = xarray.open_zarr({uri!r}, consolidated=False)"
     return f"import xarray; ds = xarray.open_dataset({uri!r})"

@@ -483,14 +483,14 @@ def status(
 ) -> None:
     """Granules listed and published, how far behind CMR, size."""
     from dor_ecco_assets.errors import DorEccoError
-    from dor_ecco_assets.virtual.collections import load_collections
+    from dor_ecco_assets.products import all_collections
     from dor_ecco_assets.virtual.published import catalogue_of
     from dor_ecco_assets.virtual.standing import standing_of
 
     where = Where(project, root, data, configs, profile)
     places, workspace = where.places(), where.workspace()
     chosen = (
-        list(load_collections(places.configs).values())
+        list(all_collections(places.configs).values())
         if short_name is None
         else [_spec(places, short_name)]
     )
@@ -520,11 +520,12 @@ def _spec(places: "Places", short_name: str) -> "StoreSpec":
         Code ``UnknownCollection``.
     """
     from dor_ecco_assets.errors import ConfigurationError
+    from dor_ecco_assets.products import all_collections
     from dor_ecco_assets.storage import open_storage
-    from dor_ecco_assets.virtual.collections import collection_name, load_collections
+    from dor_ecco_assets.virtual.collections import collection_name
     from dor_ecco_assets.virtual.published import located
 
-    found = load_collections(places.configs)
+    found = all_collections(places.configs)
     if collection_name(short_name) in found:
         return located(found[collection_name(short_name)], open_storage(places.root))
     raise ConfigurationError(

@@ -15,6 +15,7 @@ from dor_ecco_assets.pyramids.configuration import (
     dataset_maps,
     load_atlas_maps,
 )
+from dor_ecco_assets.settings import is_shipped
 
 __all__ = [
     "ATLAS",
@@ -62,7 +63,9 @@ def pyramid_products(
     datasets = (
         product
         for name, described in dataset_maps(configs).items()
-        for product in _dataset_products(name, described, known)
+        for product in _dataset_products(
+            name, described, known, is_shipped(f"pyramids/{name}.yaml", configs)
+        )
     )
     return (*_atlas_products(atlas, maps, known), *datasets)
 
@@ -188,8 +191,12 @@ def _make_atlas_index(atlas: Atlas, maps: AtlasMaps, grid: str, task: Task) -> C
 # Datasets
 
 
-def _dataset_products(name: str, maps: DatasetMaps, known: Mapping[str, Product]) -> list[Product]:
+def _dataset_products(
+    name: str, maps: DatasetMaps, known: Mapping[str, Product], shipped: bool
+) -> list[Product]:
     key, source = f"pyramids/{name}", known.get(maps.source)
+    if source is None and shipped:  # an overlay's catalogue does without it
+        return []
     if source is None or source.partitioning.kind not in ("month", "day"):
         what = "there is none" if source is None else f"it is split by {source.partitioning.kind}"
         raise ConfigurationError(

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from dor_ecco_assets.lineage.product import Product
-from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
+from dor_ecco_assets.products import all_collections
+from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.listing import partition_files
 from dor_ecco_assets.virtual.products import collection_products, references_key
 from resources.cmr import CmrResource
@@ -19,7 +20,7 @@ from resources.production import ProductionResource
 def virtual_assets(configs: str | None, backfill: str | int) -> list[dg.AssetsDefinition]:
     """Listing, references, store and exports of every configured collection."""
     found: list[dg.AssetsDefinition] = []
-    for spec in load_collections(configs).values():
+    for spec in all_collections(configs).values():
         listing, references, store, exports = collection_products(spec)
         # One writer per store: runs of a collection that reach it take turns.
         pool = store.key.replace("/", "__")

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dor_ecco_assets.lineage.workspace import Workspace
-from dor_ecco_assets.virtual.collections import load_collections
+from dor_ecco_assets.products import all_collections
 from dor_ecco_assets.virtual.products import references_key, store_key
 from resources.cmr import CmrResource
 from resources.io_managers import CHECK
@@ -29,7 +29,7 @@ _WARNINGS = frozenset({"no_gaps_vs_cmr", "quarantine_rate"})
 def virtual_checks(configs: str | None) -> list[dg.AssetChecksDefinition]:
     """The checks of all configured collections."""
     found: list[dg.AssetChecksDefinition] = []
-    for name in load_collections(configs):
+    for name in all_collections(configs):
         found += [_granules_usable(name), _store_sound(name, configs)]
     return found
 
@@ -84,7 +84,7 @@ def _store_sound(name: str, configs: str | None) -> dg.AssetChecksDefinition:
 
         cmr.prepare()
         storage = production.production().workspace().storage
-        spec = located(load_collections(configs)[name], storage)
+        spec = located(all_collections(configs)[name], storage)
         for each in assess(storage, spec, catalogue_of(spec, storage)):
             grave = each.name not in _WARNINGS
             yield dg.AssetCheckResult(

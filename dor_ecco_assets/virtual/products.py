@@ -4,12 +4,13 @@ Partitions grow with the listing, so they are read from its record when a produc
 here needs CMR, the archive or Dagster.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-from dor_ecco_assets.errors import InputMissing
+from dor_ecco_assets.errors import ConfigurationError, InputMissing
 from dor_ecco_assets.lineage.product import (
     Content,
     Partitioning,
@@ -19,8 +20,9 @@ from dor_ecco_assets.lineage.product import (
     Task,
 )
 from dor_ecco_assets.lineage.record import Record, listed_records, read_record
+from dor_ecco_assets.settings import is_shipped
 from dor_ecco_assets.storage.base import Readable, Storage
-from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
+from dor_ecco_assets.virtual.collections import OWN, StoreSpec, load_collections
 from dor_ecco_assets.virtual.listing import PartitionFile, partition_files
 
 __all__ = [
@@ -56,17 +58,38 @@ def exports_key(name: str) -> str:
     return f"virtual/{name}/exports"
 
 
-@lru_cache(maxsize=4)
-def virtual_products(configs: str | None = None) -> tuple[Product, ...]:
+def virtual_products(
+    configs: str | None = None, known: Mapping[str, Product] | None = None
+) -> tuple[Product, ...]:
     """The products of every configured collection.
 
     Parameters
     ----------
     configs : str, optional
         The user's overlay of ``configs/``.
+    known : mapping of str to Product, optional
+        Products that may stand in for a collection. One that the shipped configuration names and
+        an overlay's catalogue lacks has no store.
+
+    Raises
+    ------
+    ConfigurationError
+        Code ``UnknownSource`` if an overlay names a product that there is not.
     """
-    found = load_collections(configs).values()
-    return tuple(product for spec in found for product in collection_products(spec))
+    known = known or {}
+    found: list[Product] = []
+    for spec in load_collections(configs).values():
+        source = spec.collection.product
+        if source is None or source in known:
+            found += collection_products(spec)
+        elif not is_shipped(f"{OWN}.yaml", configs):
+            near = difflib.get_close_matches(source, known, n=1, cutoff=0.3)
+            raise ConfigurationError(
+                f"{OWN}.yaml: there is no product {source}"
+                + (f"; did you mean {near[0]}?" if near else ""),
+                code="UnknownSource",
+            )
+    return tuple(found)
 
 
 def collection_products(spec: StoreSpec) -> tuple[Product, ...]:

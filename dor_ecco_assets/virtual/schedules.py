@@ -11,7 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
+from dor_ecco_assets.products import all_collections
+from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.products import granules_key, store_key
 from resources.cmr import CmrResource
 from resources.production import ProductionResource
@@ -28,7 +29,7 @@ class KeepConfig(dg.Config):
 
 def virtual_schedules(configs: str | None) -> list[dg.ScheduleDefinition]:
     """The weekly schedules of each collection; they are started in Dagster."""
-    return [each for spec in load_collections(configs).values() for each in _weekly(spec)]
+    return [each for spec in all_collections(configs).values() for each in _weekly(spec)]
 
 
 def _weekly(spec: StoreSpec) -> Iterator[dg.ScheduleDefinition]:

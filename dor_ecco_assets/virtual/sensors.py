@@ -7,7 +7,8 @@ import dagster as dg
 
 from dor_ecco_assets.errors import DorEccoError
 from dor_ecco_assets.lineage.record import read_record
-from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
+from dor_ecco_assets.products import all_collections
+from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.discovery import Cursor, Request, look, requests_of
 from dor_ecco_assets.virtual.listing import partition_files
 from dor_ecco_assets.virtual.products import (
@@ -24,7 +25,7 @@ type Tick = dg.SensorResult | dg.SkipReason
 
 def virtual_sensors(configs: str | None) -> list[dg.SensorDefinition]:
     """The sensors of all configured collections; they are started in Dagster."""
-    return [_sensor(spec) for spec in load_collections(configs).values()]
+    return [_sensor(spec) for spec in all_collections(configs).values()]
 
 
 def _sensor(spec: StoreSpec) -> dg.SensorDefinition:

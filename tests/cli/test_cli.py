@@ -279,13 +279,16 @@ def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path, short_sample)
 
 
 def test_a_range_of_many_days_is_cut_into_runs_that_can_be_stored():
+    import dagster as dg
+
     from dor_ecco_assets.cli.running import _runs_of
     from dor_ecco_assets.products import all_products
     from dor_ecco_assets.settings import find_places
 
     key = "ecco/ECCO_L4_SSH_05DEG_DAILY_V4R4"
     days = all_products()[key].partitioning.keys
-    runs = list(_runs_of(find_places(), [key], [*days[:2001], days[3000]]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        runs = list(_runs_of(find_places(), instance, [key], [*days[:2001], days[3000]]))
     assert [run.get("dagster/partition") for run in runs] == [None, days[2000], days[3000]]
     assert runs[0]["dagster/asset_partition_range_end"] == days[1999]
 

@@ -38,9 +38,11 @@ from dor_ecco_assets.lineage.record import read_record, record_key
 from dor_ecco_assets.lineage.registry import load_registry
 from dor_ecco_assets.lineage.workspace import Failure, Policy, make_all
 from dor_ecco_assets.mapping.products import Mapping, mapping_products
+from dor_ecco_assets.pyramids.configuration import dataset_maps, load_atlas_maps
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 from dor_ecco_assets.settings import Profile, config_names, config_path, load_profile
 from dor_ecco_assets.storage.base import sha256_of_file
+from dor_ecco_assets.virtual.collections import load_collections
 from tests.ecco.production import (
     FACTORS,
     GRID,
@@ -672,6 +674,36 @@ SHIPPED = [
         grid_products,
         (((), "resolution", "resolution_degrees"),),
     ),
+    *(
+        Shipped(
+            f"mapping/{name}.yaml",
+            mapping_products,
+            (((), "level", "levels"), ((), "treshold", "threshold")),
+        )
+        for name in config_names("mapping/*_to_webmercator")
+    ),
+    Shipped(
+        "pyramids/atlas.yaml",
+        load_atlas_maps,
+        (((), "variable", "variables"), (("variables", "FG"), "unit", "units")),
+    ),
+    *(
+        Shipped(
+            f"pyramids/{name}.yaml",
+            dataset_maps,
+            (((), "sorce", "source"), (("variables", "SSH"), "climm", "clim")),
+        )
+        for name in dataset_maps()
+    ),
+    *(
+        Shipped(
+            f"collections/{name}.yaml",
+            load_collections,
+            (((), "lode", "load"), (("collection",), "short_nam", "short_name")),
+        )
+        for name in config_names("collections/*")
+    ),
+    Shipped("own_collections.yaml", load_collections, (((), "product", "products"),)),
     Shipped(
         "mapping/llc90_to_latlon_0p50deg.yaml",
         mapping_products,

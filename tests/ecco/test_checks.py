@@ -265,7 +265,9 @@ def test_a_look_ends_when_its_time_is_up_and_the_next_goes_on(own):
 
 def test_all_checks_are_in_the_graph_and_say_what_they_hold_to():
     graph = build_definitions().resolve_asset_graph()
-    keys = {key.name for key in graph.asset_check_keys if key.asset_key.path[1] == SSH_NATIVE[5:]}
+    keys = {
+        key.name for key in graph.asset_check_keys if key.asset_key.path == SSH_NATIVE.split("/")
+    }
     assert keys == {"inputs_usable", *CHECKS}
     for key in graph.asset_check_keys:
         assert graph.get_check_spec(key).description

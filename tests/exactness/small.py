@@ -81,7 +81,8 @@ def pairs_of(workspace: Workspace) -> list[tuple[str, str]]:
 
 def _has_input(workspace: Workspace, key: str, partition: str) -> bool:
     product = workspace.product(key)
-    if key.startswith("grids/pop_") or product.line not in LINES or product.gathers:
+    foreign = key.startswith("grids/pop_") or key.endswith("_to_webmercator")
+    if foreign or product.line not in LINES or product.gathers:
         return False
     keys = product.inputs(workspace.inputs, partition)
     try:

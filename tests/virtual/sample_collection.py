@@ -87,14 +87,13 @@ class SampleCollection:
         from dor_ecco_assets.cli.running import definitions_of
         from dor_ecco_assets.products import all_products
         from dor_ecco_assets.virtual.collections import load_collections
-        from dor_ecco_assets.virtual.products import virtual_products
 
         archive = {"local": f"{self.folder / 'archive'}/", **PLAIN["access"]}
         written = {**PLAIN, "access": archive, **changes}
         place = self.folder / "configs" / "collections"
         place.mkdir(parents=True, exist_ok=True)
         (place / "sample.yaml").write_text(yaml.safe_dump(written))
-        for known in (all_products, load_collections, virtual_products, definitions_of):
+        for known in (all_products, load_collections, definitions_of):
             known.cache_clear()
 
 

@@ -21,7 +21,6 @@ from dor_ecco_assets.virtual.products import (
     granules_key,
     references_key,
     store_key,
-    virtual_products,
 )
 from dor_ecco_assets.virtual.published import PublishedGranules, located
 from tests.cli.production import make_project
@@ -166,7 +165,7 @@ def test_without_granules_nothing_is_listed(project):
 def overlay(tmp_path):
     def write(**told):
         (tmp_path / "own_collections.yaml").write_text(yaml.safe_dump(told))
-        for known in (all_products, load_collections, virtual_products):
+        for known in (all_products, load_collections):
             known.cache_clear()
         return str(tmp_path)
 
