@@ -14,6 +14,7 @@ from benchmarks import (
     granule_rows,
     mapping_rows,
     netcdf_rows,
+    page_rows,
     production_rows,
     pyramids_rows,
     virtual_rows,
@@ -132,6 +133,10 @@ def _pyramids(setting: Setting, scratch: Path) -> Iterator[Row]:
     return pyramids_rows.rows(scratch, quick=setting.quick)
 
 
+def _page(setting: Setting, scratch: Path) -> list[Row]:
+    return page_rows.rows(scratch, quick=setting.quick)
+
+
 def _pyramids_memory(setting: Setting, scratch: Path) -> list[Row]:
     return [pyramids_rows.memory_row(scratch, quick=setting.quick)]
 
@@ -163,13 +168,15 @@ _ATLAS = Group(atlas_rows.NAMES, _atlas, urgency=1)
 
 _PYRAMIDS = Group(pyramids_rows.NAMES[:-1], _pyramids)
 _PYRAMIDS_MEMORY = Group(pyramids_rows.NAMES[-1:], _pyramids_memory)
+# Alone: the browser and the server share the cores.
+_PAGE = Group(page_rows.NAMES, _page, alone=True)
 
 #: Groups of each line, in the order of the table.
 LINES: dict[str, tuple[Group, ...]] = {
     "ecco": (_MAPPING, _NETCDF, _WHOLE_GRANULES, _GRANULES, _WORKERS, _COMMANDS),
     "virtual": (_VIRTUAL,),
     "dor": (_DOR, _DOR_MEMORY, _CASE_WORKERS, _CASES, _ATLAS),
-    "pyramids": (_PYRAMIDS, _PYRAMIDS_MEMORY),
+    "pyramids": (_PAGE, _PYRAMIDS, _PYRAMIDS_MEMORY),
 }
 
 

@@ -95,7 +95,7 @@ def row(
     unit: str = "CPU s",
 ) -> Row:
     """One row of the table, for costs: the ratio is baseline / ours and must reach the target."""
-    ratio = baseline / ours
+    ratio = baseline / ours if ours else None  # what counts requests may come to none
     peak_mb = peak_rss_mb()
     forget_peak()  # so that the next row tells its own
     return {
@@ -106,7 +106,7 @@ def row(
         "baseline": baseline,
         "ratio": ratio,
         "target": target,
-        "met": ratio >= target,
+        "met": ratio is not None and ratio >= target,
         "peak_rss_mb": peak_mb,
         "note": note,
     }

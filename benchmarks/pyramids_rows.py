@@ -58,14 +58,14 @@ REACH_M = 200e3
 def rows(scratch: Path, *, quick: bool) -> Iterator[Row]:
     """All rows but the last; see `memory_row`."""
     cells = source_cells(sample_pop_grid(*SHAPE, 4))
-    weights = _weights(cells)
+    weights = web_weights(cells)
     yield from regrid_rows(cells, weights, quick=quick)
     yield write_row(scratch, cells, weights, quick=quick)
     yield weights_row(cells)
     yield from ndpyramid_rows()
 
 
-def _weights(cells: SourceCells) -> WebMercatorWeights:
+def web_weights(cells: SourceCells) -> WebMercatorWeights:
     return build_webmercator(
         cells.lon,
         cells.lat,
@@ -187,7 +187,7 @@ def _sparse(weights: WebMercatorWeights, fields: Any) -> Callable[[], Any]:
 def weights_row(cells: SourceCells) -> Row:
     """Both zoom levels from nothing; beside it pyresample's search for neighbours."""
     _, setup_s = _pyresample(cells, np.zeros((BASELINE_FIELDS, cells.wet.size), np.float32))
-    ours_s = median_cpu_seconds(lambda: _weights(cells))
+    ours_s = median_cpu_seconds(lambda: web_weights(cells))
     return limit_row(
         line="pyramids",
         name=WEIGHTS,
@@ -209,7 +209,7 @@ def write_row(
     atlas = load_atlas("dor")
     variables = atlas.variables[:1] if quick else atlas.variables
     atlas = atlas.model_copy(update={"variables": variables})
-    layout = atlas_layout(atlas, load_atlas_maps().variables, _provenance(weights))
+    layout = atlas_layout(atlas, load_atlas_maps().variables, provenance_of(weights))
     schema = objects_of(groups_of(layout, [of.share for of in weights.levels], "v2"), "v2")
     regridded = _Regridded(weights, [fields_of(cells, band) for band in (0, 1)])
     ours_folder, theirs_folder = scratch / "ours", scratch / "theirs"
@@ -260,7 +260,7 @@ def write_row(
     return made | {"met": made["met"] and sizes[0] <= MOST_SIZE * sizes[1]}
 
 
-def _provenance(weights: WebMercatorWeights) -> dict[str, Any]:
+def provenance_of(weights: WebMercatorWeights) -> dict[str, Any]:
     methods = [of.method for of in weights.levels]
     return {"weights": {"methods": methods, "threshold": weights.threshold}}
 
@@ -324,7 +324,7 @@ def ndpyramid_rows() -> Iterator[Row]:
     from dor_ecco_assets.grids.latlon import LatLonGrid
     from dor_ecco_assets.pyramids.apply import Regridder
 
-    weights = _weights(source_cells(LatLonGrid(1.0).to_dataset()))
+    weights = web_weights(source_cells(LatLonGrid(1.0).to_dataset()))
     values = np.random.default_rng(0).normal(size=(STEPS, 180, 360)).astype(np.float32)
     fields = values.reshape(STEPS, -1)
     regridder = Regridder(weights, np.arange(STEPS))
@@ -413,10 +413,10 @@ def _whole_case(scratch: Path, names: list[str], formats: tuple[ZarrFormat, ...]
     from dor_ecco_assets.pyramids.apply import Regridder, month_major
     from dor_ecco_assets.pyramids.atlas import read_fields
 
-    weights = _weights(source_cells(sample_pop_grid(*SHAPE, 4)))
+    weights = web_weights(source_cells(sample_pop_grid(*SHAPE, 4)))
     group: Any = zarr.open_group(scratch / "fields.zarr", mode="r")
     atlas = load_atlas("dor").model_copy(update={"variables": tuple(names)})
-    layout = atlas_layout(atlas, load_atlas_maps().variables, _provenance(weights))
+    layout = atlas_layout(atlas, load_atlas_maps().variables, provenance_of(weights))
     sources = [
         Source(name, (band,), name, lambda n=name, b=band: read_fields(group[n], b, MONTHS))
         for name in names

@@ -30,7 +30,13 @@ from dor_ecco_assets.pyramids.schema import BANDS
 from dor_ecco_assets.storage import Storage
 from dor_ecco_assets.stores.browser import ZarrFormat
 
-__all__ = ["days_of", "make_atlas_index", "make_dataset_index", "polygon_features"]
+__all__ = [
+    "days_of",
+    "make_atlas_index",
+    "make_dataset_index",
+    "page_variable",
+    "polygon_features",
+]
 
 #: The one band of a dataset's limits and colour maps.
 VALUE = "value"
@@ -56,7 +62,7 @@ def make_atlas_index(
         forcing=atlas.forcing,
         stores=PageStores(maps=_maps(maps.formats), **_curves(members, atlas.forcing)),
         polygons=POLYGONS,
-        variables=tuple(_shown(name, maps.variables[name]) for name in atlas.variables),
+        variables=tuple(page_variable(name, maps.variables[name]) for name in atlas.variables),
         bands=BANDS,
         injection_dim_name=injection_dimension("pyramid", atlas.pyramid_injection_dimension),
         injection_months=atlas.injection_months,
@@ -94,7 +100,8 @@ def _curves(members: list[Member], forcing: str) -> dict[str, CurveStore]:
     return found
 
 
-def _shown(name: str, variable: MapVariable) -> PageVariable:
+def page_variable(name: str, variable: MapVariable) -> PageVariable:
+    """How the page shows a variable that is configured for maps."""
     return PageVariable(
         name=name,
         long_name=variable.display_name or variable.long_name,
@@ -167,7 +174,7 @@ def make_dataset_index(key: str, maps: DatasetMaps, steps: tuple[str, ...], task
         title=maps.title,
         kind="dataset",
         stores=PageStores(maps=_maps(maps.formats)),
-        variables=tuple(_shown(name, each) for name, each in maps.variables.items()),
+        variables=tuple(page_variable(name, each) for name, each in maps.variables.items()),
         bands=(VALUE,),
         times=Times(values=tuple(days_of(labels)), labels=labels),
         pixels_per_tile=maps.pixels_per_tile,

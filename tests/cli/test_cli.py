@@ -14,53 +14,6 @@ from tests.cli.production import Cli, cli, make_project  # noqa: F401 - a fixtur
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 SSH = "ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4"
-UNPARTITIONED = ("grids/llc90", "grids/latlon_0p50deg", "mapping/llc90_to_latlon_0p50deg")
-GATHERED = ("ecco/delivery", "ecco/quality_report")
-MONTHS, DAYS = ("1992-01", "1992-02", "1992-03"), ("1992-01-01", "1992-01-02", "1992-01-03")
-INJECTION_MONTHS = ("01", "04", "07", "10")
-STORES = ("efficiency_store", "uptake_by_distance")
-OF_A_CASE = ("research_dataset", "analysis_store", "fg_co2_excess", "map_fields", "case_rows")
-#: Everything that the sample has input for.
-EXPECTED_OF_THE_DEMO = {
-    *((key, "") for key in UNPARTITIONED),
-    *((f"ecco/ECCO_L4_GEOMETRY_{grid}_V4R4", "") for grid in ("05DEG", "LLC0090GRID")),
-    *((f"ecco/ECCO_L4_OCEAN_3D_MIX_COEFFS_{grid}_V4R4", "") for grid in ("05DEG", "LLC0090GRID")),
-    *(
-        (f"ecco/ECCO_L4_{name}_{grid}_{often}_V4R4", partition)
-        for name in ("SSH", "STRESS")
-        for grid in ("05DEG", "LLC0090GRID")
-        for often, partitions in (("MONTHLY", MONTHS), ("DAILY", DAYS))
-        for partition in partitions
-    ),
-    *((key, month) for key in GATHERED for month in MONTHS),
-    *((key, "") for key in ("grids/pop_sample", "dor/polygons", "dor/cases", "dor/atlas_report")),
-    *((f"dor/{key}", month) for key in STORES for month in INJECTION_MONTHS),
-    *(
-        (f"dor/{key}", f"{month}|{polygon}")
-        for key in OF_A_CASE
-        for month in INJECTION_MONTHS
-        for polygon in ("000", "001")
-    ),
-    *(
-        ("pyramids/atlas", f"{month}|{polygon}")
-        for month in INJECTION_MONTHS
-        for polygon in ("000", "001")
-    ),
-    *(
-        (f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4", month)
-        for grid in ("05DEG", "LLC0090GRID")
-        for month in MONTHS
-    ),
-    *((f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4_index", "") for grid in ("05DEG", "LLC0090GRID")),
-    *(
-        (f"pyramids/ECCO_L4_SSH_{grid}_MONTHLY_V4R4_template", "")
-        for grid in ("05DEG", "LLC0090GRID")
-    ),
-    *((f"pyramids/atlas_{part}", "") for part in ("template", "index")),
-    *((f"mapping/{grid}_to_webmercator", "") for grid in ("llc90", "latlon_0p50deg", "pop_sample")),
-    *((f"virtual/SAMPLE_L4_SST_DAILY/{part}", "") for part in ("granules", "store", "exports")),
-    ("virtual/SAMPLE_L4_SST_DAILY/references", "2002-06"),
-}
 
 
 def test_the_grid_and_factors_are_made_once(cli):  # noqa: F811
@@ -226,58 +179,6 @@ def test_doctor_examines_an_object_store(cli, s3_environment, bucket):  # noqa: 
     assert "check the bucket's name" in refused.stdout
 
 
-def test_demo_makes_everything_and_every_open_with_opens(tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
-    from dor_ecco_assets.cli import app
-
-    out = tmp_path / "demo"
-    first = CliRunner().invoke(app, ["demo", "--out", str(out)])
-    assert first.exit_code == 0, first.stderr
-    rows = json.loads((out / "manifest.json").read_text())
-    made = {(row["asset"], row["partition"]) for row in rows}
-    assert made == EXPECTED_OF_THE_DEMO
-    for row in rows:
-        space: dict[str, object] = {}
-        exec(row["open_with"], space)
-        if row["format"] in ("files", "html"):
-            assert space["opened"].exists()
-        else:
-            assert space["ds"].variables
-            space["ds"].close()
-        assert row["bytes"] > 0
-        assert len(row["sha256"]) == 64
-    second = CliRunner().invoke(app, ["demo", "--out", str(out)])
-    assert f"everything is up to date: {len(rows)} partitions" in second.stdout
-
-
-@pytest.fixture
-def short_sample(monkeypatch):
-    """The demo's sample of one month and one day on small tiles."""
-    from dor_ecco_assets.samples import demo_inputs
-
-    for name, value in (("SIDE", 10), ("MONTHS", MONTHS[:1]), ("DAYS", DAYS[:1])):
-        monkeypatch.setattr(demo_inputs, name, value)
-
-
-def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path, short_sample):
-    from typer.testing import CliRunner
-
-    from dor_ecco_assets.cli import app
-    from tests.support.data import real_data
-
-    words = ["--out", str(tmp_path / "demo"), "--data", str(real_data("llc90").parent)]
-    assert CliRunner().invoke(app, ["demo", *words[:2]]).exit_code == 0
-    done = CliRunner().invoke(app, ["demo", *words])
-    assert done.exit_code == 0, done.stderr
-    rows = json.loads((tmp_path / "demo/manifest.json").read_text())
-    assert {row["asset"] for row in rows} >= {*UNPARTITIONED, SSH, GATHERED[0], GATHERED[1]}
-    granules = [row["uri"] for row in rows if row["format"] == "netcdf"]
-    assert all(uri.endswith(("native_llc0090.nc", "latlon_0p50deg.nc")) for uri in granules)
-    record = tmp_path / "demo/data/.records/ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4/1992-01.json"
-    assert json.loads(record.read_text())["details"]["missing_variables"] == ["SSHIBC", "SSHNOIBC"]
-
-
 def test_a_range_of_many_days_is_cut_into_runs_that_can_be_stored():
     import dagster as dg
 
@@ -291,37 +192,6 @@ def test_a_range_of_many_days_is_cut_into_runs_that_can_be_stored():
         runs = list(_runs_of(find_places(), instance, [key], [*days[:2001], days[3000]]))
     assert [run.get("dagster/partition") for run in runs] == [None, days[2000], days[3000]]
     assert runs[0]["dagster/asset_partition_range_end"] == days[1999]
-
-
-def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket, short_sample):
-    from typer.testing import CliRunner
-
-    from dor_ecco_assets.cli import app
-
-    out = tmp_path / "demo"
-    done = CliRunner().invoke(app, ["demo", "--out", str(out), "--root", f"s3://{bucket}/demo"])
-    assert done.exit_code == 0, done.stderr
-    rows = json.loads((out / "manifest.json").read_text())
-    assert {row["uri"].partition("/demo/")[0] for row in rows} == {f"s3://{bucket}"}
-    for row in rows:
-        if row["partition"] in ("", "1992-01"):
-            space: dict[str, object] = {}
-            if row["format"] in ("files", "html"):
-                assert row["open_with"] == ""  # its URI says where it lies
-                continue
-            exec(row["open_with"], space)
-            variables = space["ds"].variables
-            assert all(v.load().size for v in variables.values())
-
-
-def test_demo_without_a_grid_in_data_says_how_to_get_one(tmp_path):
-    from typer.testing import CliRunner
-
-    from dor_ecco_assets.cli import app
-
-    words = ["demo", "--out", str(tmp_path / "d"), "--data", str(tmp_path)]
-    result = CliRunner().invoke(app, words)
-    assert "there is no llc90/XC.data in it" in str(result.exception)
 
 
 @pytest.mark.skipif(shutil.which("dagster") is None, reason="the dagster command is not on PATH")
