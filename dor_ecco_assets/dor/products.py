@@ -181,6 +181,7 @@ def _case_products(line: Line, grid: str) -> list[Product]:
             inputs=partial(_case_inputs, line),
             require=partial(_require_case, line),
             config=partial(_case_config, line),
+            numbered_by=tuple(_numbering(atlas)),
             external=(CASES, HISTORY),
             together=CASE,
         )
@@ -281,6 +282,7 @@ def _month_products(atlas: Atlas) -> list[Product]:
             gathers_failures=True,
             members=members,
             config=lambda settings: {**_numbering(atlas), "compat": settings.compat},
+            numbered_by=tuple(_numbering(atlas)),
         )
 
     return [

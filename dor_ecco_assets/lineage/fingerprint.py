@@ -49,11 +49,12 @@ class Ingredients:
     def for_record(self) -> dict[str, Any]:
         """The same as plain JSON, long configuration values as digests, to tell changes apart."""
         kept = asdict(self)
-        kept["config"] = {name: _kept(value) for name, value in sorted(self.config.items())}
+        kept["config"] = {name: kept_value(value) for name, value in sorted(self.config.items())}
         return kept
 
 
-def _kept(value: Any) -> Any:
+def kept_value(value: Any) -> Any:
+    """A configuration value as a record has it: itself, or the digest of a long one."""
     text = json.dumps(value, sort_keys=True)
     if len(text) <= LONGEST_VALUE_KEPT:
         return value

@@ -305,6 +305,9 @@ class Product:
         are not made first: it is made of those members that are recorded.
     members : callable
         Key and partition of every member that one of its own partitions may have.
+    numbered_by : tuple of str
+        Entries of `config` that decide what a partition key stands for. A recorded partition of
+        other ones is something else under the same key, and no member of any fan-in.
     external : tuple of str
         Keys of external assets (raw inputs) it hangs on in the graph.
     gathers_failures : bool
@@ -341,6 +344,7 @@ class Product:
     config: Callable[[RunSettings], Mapping[str, Any]] = lambda _settings: {}
     gathers: tuple[str, ...] = ()
     members: Callable[[str], Sequence[tuple[str, str]]] = lambda _partition: ()
+    numbered_by: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     gathers_failures: bool = False
     digest: Callable[[Storage, Record], tuple[int, str]] | None = None

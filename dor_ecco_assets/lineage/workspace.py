@@ -27,7 +27,7 @@ from dor_ecco_assets.errors import (
     PartitionBusy,
     WorkFailed,
 )
-from dor_ecco_assets.lineage.fingerprint import Ingredients, differences
+from dor_ecco_assets.lineage.fingerprint import Ingredients, differences, kept_value
 from dor_ecco_assets.lineage.product import Content, Member, Product, RunSettings, Task
 from dor_ecco_assets.lineage.publication import (
     WITHDRAWN,
@@ -141,6 +141,7 @@ class Workspace:
     _recorded: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     _identities: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _configs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    _numbering: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     _together: dict[tuple[str, str], Ingredients] = field(
         default_factory=dict[tuple[str, str], Ingredients]
     )
@@ -200,9 +201,7 @@ class Workspace:
     ) -> Ingredients:
         product = self.product(key)
         keys = product.inputs(self._listed_inputs, partition) if keys is None else keys
-        if key not in self._configs:
-            self._configs[key] = product.config(self.settings)
-        config = dict(self._configs[key])
+        config = dict(self._config(key))
         if product.gathers_failures:
             config["failed"] = list(self._failed_members(product, partition))
         upstream = {name: self.fingerprint(name) for name in product.upstream}
@@ -214,6 +213,11 @@ class Workspace:
             | {name: found.sha256 for name, found in product.published(partition).items()},
             upstream=upstream | recorded(product, partition),
         )
+
+    def _config(self, key: str) -> Mapping[str, Any]:
+        if key not in self._configs:
+            self._configs[key] = self.product(key).config(self.settings)
+        return self._configs[key]
 
     def _failed_members(self, product: Product, partition: str) -> Iterator[str]:
         """Members of a fan-in whose last attempt failed and that are not there."""
@@ -272,14 +276,26 @@ class Workspace:
             record = read_record(self.storage, key, partition)
         except OutputCorrupt:
             return None  # a record that cannot be read proves nothing
-        return None if record is None else record.fingerprint
+        return self._fingerprint_of_member(key, record)
 
     def _listed_fingerprint(self, key: str, partition: str, stat: Stat) -> str | None:
         try:
             record = self._remembered_record(record_key(key, partition), stat)
         except OutputCorrupt:
             return None
-        return None if record is None else record.fingerprint
+        return self._fingerprint_of_member(key, record)
+
+    def _fingerprint_of_member(self, key: str, record: Record | None) -> str | None:
+        """None of a record of something else that had the same partition key."""
+        if record is None:
+            return None
+        if key not in self._numbering:
+            config = self._config(key)
+            names = self.product(key).numbered_by
+            self._numbering[key] = {name: kept_value(config[name]) for name in names}
+        recorded = record.details["ingredients"].get("config", {}) if self._numbering[key] else {}
+        same = all(recorded.get(name, now) == now for name, now in self._numbering[key].items())
+        return record.fingerprint if same else None
 
     def _walked_members(self, product: Product, partition: str) -> dict[str, str]:
         """`_recorded_members` for a walk of many: a product's records are listed and read once."""

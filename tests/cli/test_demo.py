@@ -106,6 +106,11 @@ def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path, short_sample)
     assert all(uri.endswith(("native_llc0090.nc", "latlon_0p50deg.nc")) for uri in granules)
     record = tmp_path / "demo/data/.records/ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4/1992-01.json"
     assert json.loads(record.read_text())["details"]["missing_variables"] == ["SSHIBC", "SSHNOIBC"]
+    index = json.loads((tmp_path / "demo/data/pyramids/atlas/index.json").read_text())
+    assert len(index["polygon_ids"]) == 690
+    # The curves of the sample's two polygons are of another atlas.
+    assert [index["stores"][name] for name in ("efficiency", "uptake")] == [None, None]
+    assert index["stores"]["published"] is not None
 
 
 def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket, short_sample):

@@ -201,6 +201,26 @@ def test_a_store_of_another_atlas_is_refused_before_a_chunk_changes(made, tmp_pa
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
+def test_cases_of_another_atlas_under_the_same_numbers_are_not_gathered(made, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(made[0], folder, copy_function=shutil.copy2)
+    overlay(folder / "configs", atlas="vintage: '002'\n")
+    workspace = production(folder).workspace()
+    assert [workspace.state(key, "07").standing for key in STORES] == ["stale", "stale"]
+    with pytest.raises(InputMissing, match="none of the partitions"):
+        workspace.make(EFFICIENCY_STORE, "07")
+    make_inputs(folder, ("07|001",), atlas="vintage: '002'\n")
+    workspace.make(CASE_ROWS, "07|001")
+    workspace = workspace.refreshed()
+    record = workspace.make(EFFICIENCY_STORE, "07").record
+    assert [record.details[f"cases_{word}"] for word in ("done", "absent")] == [1, 1]
+    store = zarr.open_group(folder / "root/dor/efficiency_store.zarr", mode="r", zarr_format=2)
+    assert store["case_status"][:, 2].tolist() == [0, 1]
+    assert (store["DOR_efficiency"][:, 0, 2] == FILL).all()
+    report = workspace.refreshed().make(REPORT, "").record
+    assert (report.details["cases_done"], report.details["cases_absent"]) == (1, 7)
+
+
 def test_months_are_the_same_bytes_in_any_order_and_on_s3(made, tmp_path, bucket, s3_environment):
     folder, _ = made
     shutil.copytree(folder / "root/dor/case_rows", tmp_path / "root/dor/case_rows")
