@@ -46,8 +46,9 @@ __all__ = [
 
 type Floats = NDArray[np.float32]
 
-#: Chunks that are encoded, or put, at a time; no byte depends on it.
-THREADS = 2
+#: Chunks that are encoded, and put, at a time: a bucket answers each after tens of milliseconds. No
+#: byte depends on them.
+THREADS, PUTS = 2, 8
 
 
 @dataclass(frozen=True)
@@ -393,7 +394,7 @@ def _put(
     for name in made.empty:
         if storage.stat(f"{key}/{name}") is not None:
             storage.delete(f"{key}/{name}")
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(PUTS) as pool:
         for _ in pool.map(lambda name: put(name, made.spool.read(name)), made.spool):
             pass
     statuses: dict[str, bytes] = {}
