@@ -105,7 +105,7 @@ def _workers(setting: Setting, scratch: Path) -> list[Row]:
     return production_rows.worker_rows(scratch, quick=setting.quick)
 
 
-def _virtual(setting: Setting, scratch: Path) -> list[Row]:
+def _virtual(setting: Setting, scratch: Path) -> Iterator[Row]:
     return virtual_rows.rows(scratch, quick=setting.quick)
 
 

@@ -13,8 +13,12 @@ from dor_ecco_assets.mapping.products import mapping_products
 from dor_ecco_assets.pyramids.products import pyramid_products
 from dor_ecco_assets.settings import Place, Places
 from dor_ecco_assets.storage import open_storage
-from dor_ecco_assets.virtual.collections import StoreSpec, load_collections
-from dor_ecco_assets.virtual.products import store_key, virtual_products
+from dor_ecco_assets.virtual.collections import (
+    StoreSpec,
+    load_collections,
+    own_collections,
+)
+from dor_ecco_assets.virtual.products import of_granules, store_key, virtual_products
 
 
 @lru_cache(maxsize=4)
@@ -35,9 +39,8 @@ def all_products(configs: str | None = None) -> dict[str, Product]:
 def all_collections(configs: str | None = None) -> dict[str, StoreSpec]:
     """The collections that have a virtual store here, by the name in its key."""
     found = all_products(configs)
-    return {
-        name: spec for name, spec in load_collections(configs).items() if store_key(name) in found
-    }
+    specs = load_collections(configs) | own_collections(configs, of_granules(found))
+    return {name: spec for name, spec in specs.items() if store_key(name) in found}
 
 
 @dataclass(frozen=True)

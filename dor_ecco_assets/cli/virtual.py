@@ -60,8 +60,8 @@ def init(
     configs: ConfigsOption = None,
 ) -> None:
     """Write configs/collections/SHORT_NAME.yaml from CMR and one of its granules."""
-    places = Where(project, configs=configs).places()
-    folder = Path(places.configs) if places.configs else Path("configs")
+    # A folder that is named need not be there yet: this is what makes it.
+    folder = configs or Path(Where(project).places().configs or "configs")
     path = _write_proposal(
         folder,
         short_name,

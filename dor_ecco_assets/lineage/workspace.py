@@ -290,9 +290,8 @@ class Workspace:
         if record is None:
             return None
         if key not in self._numbering:
-            config = self._config(key)
-            names = self.product(key).numbered_by
-            self._numbering[key] = {name: kept_value(config[name]) for name in names}
+            names = self.products[key].numbered_by if key in self.products else ()
+            self._numbering[key] = {name: kept_value(self._config(key)[name]) for name in names}
         recorded = record.details["ingredients"].get("config", {}) if self._numbering[key] else {}
         same = all(recorded.get(name, now) == now for name, now in self._numbering[key].items())
         return record.fingerprint if same else None

@@ -1,8 +1,11 @@
 """How maps are made and shown: ``configs/pyramids``."""
 
+import re
+from datetime import date
 from functools import lru_cache
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dor_ecco_assets.atlas.specification import DEFAULT_ATLAS
 from dor_ecco_assets.pyramids.index import Colormap
@@ -58,13 +61,63 @@ class DatasetMaps(Strict):
     """Maps of one gridded dataset: any other file of ``configs/pyramids``."""
 
     title: str
-    source: str = Field(description="key of a product with one step of time per partition")
+    source: str = Field(
+        description="key of a product with one step of time per partition, or of a virtual store"
+    )
+    period: tuple[str, str] | None = Field(
+        None, description="of a virtual store: first and last day, or month, on the maps"
+    )
+    mask_of: str | None = Field(
+        None, description="of a virtual store: day or month whose numbers say what is ocean"
+    )
     mapping: str = Field(description="key of the weights from its grid")
     select: dict[str, int] = Field({}, description="place along dimensions such as depth")
     pixels_per_tile: int = Field(128, ge=8)
     zoom_levels: int = Field(2, ge=1)
     formats: tuple[ZarrFormat, ...] = Field(("v2", "v3"), min_length=1)
     variables: dict[str, MapVariable] = Field(min_length=1)
+
+    @field_validator("period", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return [str(each) for each in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("mask_of", mode="before")
+    @classmethod
+    def _one_as_text(cls, value: Any) -> Any:
+        return None if value is None else str(value)  # YAML reads days as dates
+
+    @model_validator(mode="after")
+    def _period_has_steps(self) -> "DatasetMaps":
+        if self.period is not None and not self.steps:
+            first, last = self.period
+            raise ValueError(
+                f"period is {first} to {last}, expected two days YYYY-MM-DD or two months YYYY-MM "
+                "in order"
+            )
+        if self.mask_of is not None and self.mask_of not in self.steps:
+            raise ValueError(f"mask_of is {self.mask_of}, expected a step of period")
+        return self
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Every day or month of the period; none where it is not one."""
+        first, last = self.period or ("", "")
+        try:
+            if _MONTH.match(first) and _MONTH.match(last):
+                begin, end = (date.fromisoformat(f"{each}-01") for each in (first, last))
+                months = range(12 * begin.year + begin.month - 1, 12 * end.year + end.month)
+                return tuple(f"{each // 12:04d}-{each % 12 + 1:02d}" for each in months)
+            if _DAY.match(first) and _DAY.match(last):
+                begin, end = map(date.fromisoformat, (first, last))
+                days = range(begin.toordinal(), end.toordinal() + 1)
+                return tuple(date.fromordinal(each).isoformat() for each in days)
+        except ValueError:  # such as the 31st of June
+            pass
+        return ()
+
+
+_DAY, _MONTH = re.compile(r"^\d{4}-\d\d-\d\d$"), re.compile(r"^\d{4}-\d\d$")
 
 
 @lru_cache(maxsize=4)

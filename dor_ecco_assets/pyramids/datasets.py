@@ -1,6 +1,7 @@
-"""Pyramids of gridded datasets: one step of time per partition of the source."""
+"""Pyramids of gridded datasets: a step of time per partition of the source, or per granule."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from dor_ecco_assets.errors import GridMismatch
 from dor_ecco_assets.lineage.product import Content, Task
 from dor_ecco_assets.mapping.webmercator import WebMercatorWeights
 from dor_ecco_assets.pyramids.configuration import DatasetMaps
+from dor_ecco_assets.pyramids.granules import open_step
 from dor_ecco_assets.pyramids.indexing import days_of
 from dor_ecco_assets.pyramids.making import Region, Source
 from dor_ecco_assets.pyramids.schema import Layout, dataset_layout
@@ -50,18 +52,30 @@ def make_step(key: str, maps: DatasetMaps, steps: tuple[str, ...], task: Task) -
     """The maps of one step of time."""
     weights = kept_weights(task, maps.mapping)
     layout = _layout(maps, steps, weights)
-    member = next(iter(task.members()))
-    with member.open() as dataset:
+    with _opened(maps, task) as (dataset, origin):
         return region_content(
             key,
             Region(layout, maps.formats, (steps.index(task.partition),)),
-            _sources(dataset, member.uri, maps, weights),
+            _sources(dataset, origin, maps, weights),
             weights,
             maps.mapping,
             np.zeros(1, np.int64),
-            member.uri,
+            origin,
             task,
         )
+
+
+@contextmanager
+def _opened(maps: DatasetMaps, task: Task) -> Generator[tuple[xr.Dataset, str]]:
+    """What a step is made from, and where that lies."""
+    if maps.period is not None:
+        assert task.storage is not None
+        with open_step(task.storage, maps.source, task.partition) as found:
+            yield found
+        return
+    member = next(iter(task.members()))
+    with member.open() as dataset:
+        yield dataset, member.uri
 
 
 def _sources(

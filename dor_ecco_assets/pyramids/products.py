@@ -1,13 +1,14 @@
 """Map pyramids as products: of the cases of an atlas (store 2), and of any gridded dataset."""
 
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from dor_ecco_assets.atlas.cases import Case, cases_of
 from dor_ecco_assets.atlas.specification import Atlas, load_atlas
 from dor_ecco_assets.errors import ConfigurationError
-from dor_ecco_assets.lineage.product import Content, Partitioning, Product, Task
+from dor_ecco_assets.lineage.product import Content, Partitioning, Product, Published, Task
 from dor_ecco_assets.pyramids.configuration import (
     AtlasMaps,
     DatasetMaps,
@@ -16,9 +17,11 @@ from dor_ecco_assets.pyramids.configuration import (
     load_atlas_maps,
 )
 from dor_ecco_assets.settings import is_shipped
+from dor_ecco_assets.storage.base import Readable
 
 __all__ = [
     "ATLAS",
+    "GRID_SUFFIX",
     "INDEX_SUFFIX",
     "TEMPLATE_SUFFIX",
     "atlas_cases",
@@ -27,8 +30,9 @@ __all__ = [
 ]
 
 ATLAS = "pyramids/atlas"
-#: What is added to a pyramid's key for its empty store, and for what the page opens.
-TEMPLATE_SUFFIX, INDEX_SUFFIX = "_template", "_index"
+#: What is added to a pyramid's key for its empty store, for what the page opens, and for the grid
+#: of a virtual store.
+TEMPLATE_SUFFIX, INDEX_SUFFIX, GRID_SUFFIX = "_template", "_index", "_grid"
 
 #: Products of the atlas line that maps and their page are made from.
 MAP_FIELDS, POLYGONS = "dor/map_fields", "dor/polygons"
@@ -37,6 +41,7 @@ PUBLISHED = "dor/published_efficiency"
 
 #: Raised when bytes would change for the same inputs.
 TEMPLATE_CODE_VERSION, MAPS_CODE_VERSION, INDEX_CODE_VERSION = "1", "1", "1"
+GRID_CODE_VERSION = "1"
 
 
 def pyramid_products(
@@ -197,18 +202,27 @@ def _dataset_products(
     key, source = f"pyramids/{name}", known.get(maps.source)
     if source is None and shipped:  # an overlay's catalogue does without it
         return []
-    if source is None or source.partitioning.kind not in ("month", "day"):
-        what = "there is none" if source is None else f"it is split by {source.partitioning.kind}"
-        raise ConfigurationError(
-            f"pyramids/{name}.yaml: source {maps.source}; {what}, expected a product of one step "
-            "of time per month or day",
-            code="UnknownSource",
-        )
-    split = source.partitioning
-    stored = maps.model_dump(mode="json", exclude={"title", "variables"}) | {
+    split, virtual = _split(name, maps, source), maps.period is not None
+    virtual_only = {"period", "mask_of"}  # the steps say the one, the weights follow the other
+    stored = maps.model_dump(mode="json", exclude={"title", "variables", *virtual_only}) | {
         "steps": [split.kind, split.keys[0], split.keys[-1], len(split.keys)],
         "units": {each: found.units for each, found in maps.variables.items()},
     }
+    steps = Product(
+        key=key,
+        title=f"Maps as a web-mercator pyramid: {maps.title}",
+        code_version=MAPS_CODE_VERSION,
+        layer="out",
+        format="pyramid",
+        make=partial(_make_step, key, maps, split.keys),
+        partitioning=split,
+        upstream=(maps.mapping, f"{key}{TEMPLATE_SUFFIX}"),
+    )
+    if virtual:
+        sources = [_following(steps, maps), _grid_product(key, maps)]
+    else:
+        member = partial(_member, maps.source)
+        sources = [replace(steps, gathers=(maps.source,), members=member)]
     return [
         Product(
             key=f"{key}{TEMPLATE_SUFFIX}",
@@ -220,18 +234,7 @@ def _dataset_products(
             upstream=(maps.mapping,),
             config=lambda _settings: stored,
         ),
-        Product(
-            key=key,
-            title=f"Maps as a web-mercator pyramid: {maps.title}",
-            code_version=MAPS_CODE_VERSION,
-            layer="out",
-            format="pyramid",
-            make=partial(_make_step, key, maps, split.keys),
-            partitioning=split,
-            upstream=(maps.mapping, f"{key}{TEMPLATE_SUFFIX}"),
-            gathers=(maps.source,),
-            members=lambda partition: [(maps.source, partition)],
-        ),
+        *sources,
         Product(
             key=f"{key}{INDEX_SUFFIX}",
             title=f"What the page opens: {maps.title}",
@@ -241,9 +244,103 @@ def _dataset_products(
             make=partial(_make_dataset_index, key, maps, split.keys),
             gathers=(key,),
             members=lambda _partition: [(key, partition) for partition in split.keys],
-            config=lambda _settings: {**stored, "shown": maps.model_dump(mode="json")},
+            config=lambda _settings: {
+                **stored,
+                "shown": maps.model_dump(mode="json", exclude=virtual_only),
+            },
         ),
     ]
+
+
+def _member(source: str, partition: str) -> list[tuple[str, str]]:
+    return [(source, partition)]
+
+
+def _split(name: str, maps: DatasetMaps, source: Product | None) -> Partitioning:
+    """Steps of the maps.
+
+    Raises
+    ------
+    ConfigurationError
+        Codes ``UnknownSource`` and ``NoPeriod``.
+    """
+    where = f"pyramids/{name}.yaml: source {maps.source}"
+    if source is not None and source.format == "icechunk":
+        if not maps.steps:
+            raise ConfigurationError(
+                f"{where} is a virtual store, which grows; say by period which days or months are "
+                "on the maps, such as [2002-06-01, 2030-12-31]",
+                code="NoPeriod",
+            )
+        return Partitioning("month" if len(maps.steps[0]) == _MONTH_LENGTH else "day", maps.steps)
+    if maps.period is not None:
+        raise ConfigurationError(
+            f"{where}; period goes with a virtual store, and with it alone", code="NoPeriod"
+        )
+    if source is None or source.partitioning.kind not in ("month", "day"):
+        what = "there is none" if source is None else f"it is split by {source.partitioning.kind}"
+        raise ConfigurationError(
+            f"{where}; {what}, expected a product of one step of time per month or day, or a "
+            "virtual store",
+            code="UnknownSource",
+        )
+    return source.partitioning
+
+
+#: Of ``YYYY-MM``.
+_MONTH_LENGTH = 7
+
+
+def _mask_step(maps: DatasetMaps) -> str:
+    """The step whose numbers say what is ocean."""
+    return maps.mask_of or maps.steps[0]
+
+
+def _grid_product(key: str, maps: DatasetMaps) -> Product:
+    """The grid of a virtual store, of which weights are made: its coordinates and its mask."""
+    told = {
+        "source": maps.source,
+        "variable": next(iter(maps.variables)),
+        "select": maps.select,
+        "mask_of": _mask_step(maps),
+    }
+    grid = Product(
+        key=f"{key}{GRID_SUFFIX}",
+        title=f"Grid and mask as the granules have them: {maps.title}",
+        code_version=GRID_CODE_VERSION,
+        layer="core",
+        format="zarr",
+        make=partial(_make_grid, key, maps),
+        config=lambda _settings: told,
+    )
+    return _following(grid, maps)
+
+
+def _following(product: Product, maps: DatasetMaps) -> Product:
+    """A product that follows the granules of a virtual store: those of its step."""
+    return replace(product, external=(maps.source,), bound=partial(_bound_to, product, maps))
+
+
+def _bound_to(product: Product, maps: DatasetMaps, storage: Readable) -> Product:
+    from dor_ecco_assets.pyramids.granules import granules_of, no_granule, published_step
+
+    @cache
+    def granules() -> Mapping[str, Any]:
+        return granules_of(storage, maps.source, maps.steps[0])
+
+    def step_of(partition: str) -> str:
+        return partition or _mask_step(maps)
+
+    def published(partition: str) -> Mapping[str, Published]:
+        return published_step(maps.source, granules().get(step_of(partition), ()))
+
+    def require(
+        _inputs: Readable, partition: str, _keys: Mapping[str, str | None], _partial: bool
+    ) -> None:
+        if step_of(partition) not in granules():
+            raise no_granule(storage, maps.source, step_of(partition))
+
+    return replace(_following(product, maps), published=published, require=require)
 
 
 def _make_dataset_template(
@@ -258,6 +355,12 @@ def _make_step(key: str, maps: DatasetMaps, steps: tuple[str, ...], task: Task) 
     from dor_ecco_assets.pyramids.datasets import make_step
 
     return make_step(key, maps, steps, task)
+
+
+def _make_grid(key: str, maps: DatasetMaps, task: Task) -> Content:
+    from dor_ecco_assets.pyramids.granules import make_grid
+
+    return make_grid(f"{key}{GRID_SUFFIX}", maps, _mask_step(maps), task)
 
 
 def _make_dataset_index(key: str, maps: DatasetMaps, steps: tuple[str, ...], task: Task) -> Content:

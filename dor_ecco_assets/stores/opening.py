@@ -147,13 +147,11 @@ def open_uri(storage: Storage, record: Record) -> Any:
 
 def _open_icechunk(storage: Storage, record: Record) -> "xr.Dataset":
     """A recorded version of an Icechunk store; what it refers to is read as it says itself."""
-    import xarray as xr
-
     from dor_ecco_assets.stores.icechunk_store import IcechunkStore
+    from dor_ecco_assets.stores.session_dataset import decoded, open_numbers
 
     store = IcechunkStore(storage, record.uri).with_own_containers()
-    session = store.reading(record.details["snapshot"])
-    return xr.open_dataset(session.store, engine="zarr", consolidated=False, zarr_format=3)
+    return decoded(open_numbers(store.reading(record.details["snapshot"])))
 
 
 def _files_joined(storage: Storage, record: Record) -> "xr.Dataset":

@@ -5,18 +5,20 @@ every way of reaching the archive.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dor_ecco_assets.errors import ConfigurationError
+from dor_ecco_assets.errors import ConfigurationError, StorageRefused
 from dor_ecco_assets.virtual.collections import Access, StoreSpec
 
 if TYPE_CHECKING:
-    from dor_ecco_assets.virtual.earthdata import Earthdata
+    from dor_ecco_assets.stores.icechunk_store import Container
+    from dor_ecco_assets.virtual.earthdata import Earthdata, KeySource
 
-__all__ = ["VARIABLE", "Archives", "Way", "chosen_way", "open_place"]
+__all__ = ["VARIABLE", "ArchiveKeys", "Archives", "Way", "chosen_way", "open_place"]
 
 Way = Literal["s3", "https", "local"]
 
@@ -102,6 +104,44 @@ def open_place(
     return S3Store(bucket, prefix=prefix.strip("/") or None, client_options=options, **given)
 
 
+@dataclass(frozen=True)
+class ArchiveKeys:
+    """Keys of an archive's buckets as Icechunk takes them, in any process that has the login.
+
+    Parameters
+    ----------
+    url : str
+        Of the archive's ``s3credentials``.
+    """
+
+    url: str
+
+    def __call__(self) -> Any:
+        """Keys that hold, asked for where those of this process do not."""
+        import icechunk
+
+        keys = _key_source(self.url).keys()
+        return icechunk.S3StaticCredentials(
+            access_key_id=keys.access_key_id,
+            secret_access_key=keys.secret_access_key,
+            session_token=keys.session_token,
+            expires_after=keys.expires,
+        )
+
+
+@lru_cache(maxsize=16)
+def _key_source(url: str) -> "KeySource":
+    from dor_ecco_assets.virtual.services import earthdata
+
+    login = earthdata()
+    if login is None:
+        raise StorageRefused(
+            f"there is no Earthdata login for the keys of {url}; set EARTHDATA_TOKEN",
+            code="EdlAuth",
+        )
+    return login.bucket_keys(url)
+
+
 @dataclass
 class Archives:
     """The places of one collection, each opened when it is first asked for.
@@ -111,10 +151,13 @@ class Archives:
     spec : StoreSpec
     earthdata : callable, optional
         Gives the login when a place needs one; the first login of the environment if not given.
+    key_urls : mapping of str to str
+        Where the keys of a place's bucket are, by its name.
     """
 
     spec: StoreSpec
     earthdata: "Callable[[], Earthdata | None] | None" = None
+    key_urls: Mapping[str, str] = field(default_factory=dict[str, str])
     _opened: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def place(self, name: str) -> Access:
@@ -126,6 +169,7 @@ class Archives:
         if name not in self._opened:
             place = self.place(name)
             way = chosen_way(place)
+            s3_credentials_url = s3_credentials_url or self.key_urls.get(name)
             login = None if way == "local" or place.anonymous else self._login()
             if way == "s3" and login is not None and s3_credentials_url:
                 keys = login.bucket_keys(s3_credentials_url)
@@ -140,6 +184,20 @@ class Archives:
         """Where a granule lies, as it is reached from here."""
         place = self.place(name)
         return f"{getattr(place, chosen_way(place))}{key}"
+
+    def authorised(self, containers: "Sequence[Container]") -> "list[Container]":
+        """Containers of a store of this collection, to be read with the login."""
+        return [self._authorised(each) for each in containers]
+
+    def _authorised(self, container: "Container") -> "Container":
+        scheme, place = container.url.partition("://")[0], self.place(container.name)
+        login = None if scheme == "file" or place.anonymous else self._login()
+        if login is None:
+            return container
+        if scheme != "s3":
+            return replace(container, headers={"authorization": f"Bearer {login.token()}"})
+        url = self.key_urls.get(place.name)
+        return container if url is None else replace(container, credentials=ArchiveKeys(url))
 
     def _login(self) -> "Earthdata | None":
         if self.earthdata is not None:

@@ -118,8 +118,10 @@ _LOOKED_AT = 3
 EPOCH_AFTER = 10
 #: Attempts to commit where other writers keep being first.
 _ATTEMPTS = 8
-#: Batches of fewer quarantined granules than this are no sign of a broken archive.
+#: Batches with fewer quarantined or copied granules than this are no sign of anything.
 _FEW = 2
+
+_PUBLISHED = STATES.index("published")
 
 #: What makes a granule's bytes unfit but not its values.
 _STORED_OTHERWISE = frozenset(
@@ -143,6 +145,8 @@ def entry_of(spec: StoreSpec, listed: Listed) -> Entry:
     code, problem = granule.code, granule.problem
     if not code and order == UNKNOWN:
         code, problem = "TimeInvalid", f"{granule.granule_ur} tells no place along the axis"
+    if not code and begin is None:
+        code, problem = "TimeInvalid", f"{granule.granule_ur} tells no time"
     return Entry(
         key=granule.concept_id,
         identity=granule.identity,
@@ -198,7 +202,8 @@ def apply(
         Asked only for granules that are to be published and are not; of whole files, groups and
         all.
     accept_quarantine : bool
-        Commit even where more than `spec.most_quarantined` of the batch cannot be used.
+        Commit even where more than `spec.most_quarantined` of the batch cannot be used, or more
+        than `spec.most_copied` would be copied.
 
     Returns
     -------
@@ -207,8 +212,8 @@ def apply(
     Raises
     ------
     WorkFailed
-        Code ``TooManyQuarantined`` (nothing is committed), or ``Incompatible`` under
-        ``incompatible: fail``.
+        Codes ``TooManyQuarantined``, ``TooManyCopied``, or ``Incompatible`` under
+        ``incompatible: fail``; nothing is committed.
     ConfigurationError
         Code ``StaticNotLoaded`` and others, where the granules do not fit the configuration.
     PartitionBusy
@@ -290,6 +295,10 @@ class _Transaction:
             for each in read_state(session.store).get("epochs", [])
         ]
         self.tried = f"{PARSER}; {_fingerprint_of(spec)}"
+        #: Of granules that had to go for another, which come back when that one goes.
+        self.displaced = f"{self.tried}; displaced"
+        self.passed_over = {self.tried, self.displaced}
+        self.placed: list[Placed] = []
         self.accepted: dict[str, Fresh] = {}
         self.failed: dict[str, Entry] = {}
         self.touched: set[str] = set()
@@ -311,14 +320,24 @@ class _Transaction:
             joined[news.key] = now
             self.touched |= {now.identity} | ({had.identity} if had is not None else set())
         self.ledger = self.ledger.with_entries(joined.values())
-        self._choose(sorted(self.touched))
-        self._settle(sorted(self.touched))
+        self._fit()
+        if self._has_room():
+            self._let_return()
         self._gate(len(entries), accept=accept_quarantine)
-        self._place()
+        self._write()
 
     def _most(self, chunks: int) -> int:
         per_slot = max((epoch.references_per_slot for epoch in self.epochs), default=chunks)
         return max(1, _PIECE_REFERENCES // per_slot) if per_slot else _FIRST_PIECE
+
+    def _fit(self) -> None:
+        """Choose among the touched identities until those that are chosen fit each other."""
+        losers: list[Entry] | None = None
+        while losers is None or losers:
+            self._choose(sorted(self.touched))
+            self._settle(sorted(self.touched))
+            losers = self._place()
+            self.touched |= {entry.identity for entry in losers}
 
     def _choose(self, identities: Sequence[str]) -> None:
         """Find for every identity the best granule that can be used."""
@@ -344,7 +363,7 @@ class _Transaction:
         for entry in sorted(rivals, key=lambda entry: entry.rank, reverse=True):
             if entry.is_removed or entry.key in self.failed:
                 continue
-            if entry.state == "quarantined" and entry.tried == self.tried:
+            if entry.state == "quarantined" and entry.tried in self.passed_over:
                 continue
             return None if entry.key in self.accepted else entry
         return None
@@ -559,6 +578,9 @@ class _Transaction:
     def _state_of(self, entry: Entry, best: Entry | None) -> Entry:
         if entry.is_removed:
             return entry.withdrawn()
+        if best is not None and entry.rank < best.rank:
+            # Whatever came of it before: with the better one there it is not even read.
+            return entry.superseded(best.key)
         if entry.key in self.failed:
             return self.failed[entry.key]
         if best is not None and entry.key == best.key:
@@ -574,12 +596,15 @@ class _Transaction:
                 content=content_of(found.granule),
                 note=found.note,
             )
-        if entry.state == "quarantined":
-            return entry
-        return entry.superseded(best.key) if best is not None else entry
+        return entry
 
     def _gate(self, count: int, *, accept: bool) -> None:
-        bad = [entry for entry in self.failed.values() if entry.state == "quarantined"]
+        known = zip(self.failed.values(), self.before.find(list(self.failed)), strict=True)
+        bad = [
+            entry
+            for entry, had in known
+            if entry.state == "quarantined" and (had is None or had.state != "quarantined")
+        ]
         if not accept and len(bad) >= _FEW and len(bad) > self.spec.most_quarantined * count:
             causes = ", ".join(
                 f"{code} ({n})" for code, n in Counter(e.reason_code for e in bad).most_common()
@@ -591,59 +616,100 @@ class _Transaction:
                 "the collection's configuration, or accept the quarantine",
                 code="TooManyQuarantined",
             )
+        copied = [found for found in self.accepted.values() if found.materialised]
+        if not accept and len(copied) >= _FEW and len(copied) > self.spec.most_copied * count:
+            raise WorkFailed(
+                f"{len(copied)} of {count} granules would be copied; such as "
+                f"{copied[0].entry.name}: {copied[0].note}. Nothing was committed: see what "
+                "`dor-ecco virtual plan` says of the collection, and raise most_copied in its "
+                "configuration if that is meant",
+                code="TooManyCopied",
+            )
 
     # Where they go
 
-    def _place(self) -> None:
+    def _place(self) -> list[Entry]:
+        """Find every granule's slot; gives those that had to go for another."""
+        losers: list[Entry] = []
+        self.placed = [self._without_conflicts(n, losers) for n in range(len(self.epochs))]
+        return losers
+
+    def _without_conflicts(self, number: int, losers: list[Entry]) -> Placed:
+        text = "its time is that of another granule, or between those of one"
+        while True:
+            placed = self._placed(number)
+            loser = self._conflict(self.epochs[number], placed)
+            if loser is None:
+                return placed
+            (entry,) = self.ledger.at([placed.rows[loser]])
+            gone = entry.quarantined("TimeInvalid", text, tried=self.displaced)
+            self.accepted.pop(entry.key, None)
+            self.failed[entry.key] = gone
+            self.ledger = self.ledger.with_entries([gone])
+            losers.append(gone)
+
+    def _has_room(self) -> bool:
+        """Whether a granule that was published is not, or is another file now."""
+        was = self.before.column("state") == _PUBLISHED
+        fresh = [row for row in self.ledger.rows_of(list(self.accepted)) if row < len(was)]
+        stays = self.ledger.column("state")[: len(was)] == _PUBLISHED
+        stays[fresh] = False
+        return bool((was & ~stays).any())
+
+    def _let_return(self) -> None:
+        """Try those again that had to go for another."""
+        quarantined = self.ledger.at(self.ledger.rows_in("quarantined"))
+        away = [entry for entry in quarantined if entry.tried == self.displaced]
+        if not away:
+            return
+        for entry in away:
+            self.failed.pop(entry.key, None)
+        self.touched |= {entry.identity for entry in away}
+        self.passed_over = {self.tried}
+        self._fit()
+        keys = [entry.key for entry in away]
+        for key, had in zip(keys, self.before.find(keys), strict=True):
+            if had is not None and self.failed.get(key) == had:
+                del self.failed[key]  # no news
+
+    def _write(self) -> None:
         """Write every epoch in which something changed."""
+        for epoch, placed in zip(self.epochs, self.placed, strict=True):
+            self.ledger = self.ledger.moved(placed.rows, placed.slots)
+            if placed.is_changed:
+                self.written += write_epoch(
+                    self.store, self.spec, self.session, epoch, placed, self.ledger, self.source
+                )
+
+    def _placed(self, number: int) -> Placed:
         step = None
         if self.spec.concat.on_gap == "hole" and self.spec.concat.step_s is not None:
             step = round(self.spec.concat.step_s * 1000)
-        number = 0
-        while number < len(self.epochs):
-            self._write_epoch(number, step)
-            number += 1
-
-    def _write_epoch(self, number: int, step: int | None) -> None:
-        epoch = self.epochs[number]
-        while True:
-            placed = self._placed(number, step)
-            loser = self._conflict(epoch, placed)
-            if loser is None:
-                break
-            (entry,) = self.ledger.at([placed.rows[loser]])
-            self.accepted.pop(entry.key, None)
-            text = "its time is that of another granule, or between those of one"
-            self._fail(entry, "TimeInvalid", text)
-            self.ledger = self.ledger.with_entries([self.failed[entry.key]])
-        self.ledger = self.ledger.moved(placed.rows, placed.slots)
-        if placed.is_changed:
-            self.written += write_epoch(
-                self.store, self.spec, self.session, epoch, placed, self.ledger, self.source
-            )
-
-    def _placed(self, number: int, step: int | None) -> Placed:
-        rows = self.ledger.rows_in("published", number)
-        slots = slots_of(
-            self.ledger.column("order")[rows], self.ledger.column("identity")[rows], step
-        )
-        ordered = np.argsort(slots, kind="stable")
-        rows, slots = rows[ordered], slots[ordered]
+        # In the order in which they were listed, which mostly is that of the axis.
+        rows = np.sort(self.ledger.rows_in("published", number))
+        orders, ties = (self.ledger.column(name)[rows] for name in ("order", "identity"))
+        slots = slots_of(orders, ties, step)
+        if (slots[1:] <= slots[:-1]).any():
+            ordered = np.lexsort((ties, orders, slots))
+            rows, slots = rows[ordered], slots[ordered]
         had = self.before.rows_in("published", number)
         old = np.full(len(self.ledger), -1, np.int64)
         old[had] = self.before.column("slot")[had]
         keys = [key for key, found in self.accepted.items() if found.epoch == number]
         mine = dict(zip(self.ledger.rows_of(keys), keys, strict=True))
-        fresh = {n: self.accepted[mine[row]] for n, row in enumerate(rows.tolist()) if row in mine}
-        gone = np.setdiff1d(had, rows)
-        return Placed(rows, slots, old[rows], old[gone], fresh, step)
+        positions = np.flatnonzero(np.isin(rows, list(mine)))
+        fresh = {int(n): self.accepted[mine[int(rows[n])]] for n in positions}
+        stays = np.zeros(len(self.ledger), bool)
+        stays[rows] = True
+        return Placed(rows, slots, old[rows], old[had[~stays[had]]], fresh, step)
 
     def _conflict(self, epoch: Epoch, placed: Placed) -> int | None:
         """Position of a granule that contradicts another along the axis."""
+        same = np.flatnonzero(np.diff(placed.slots) == 0)
         near = sorted(
             {
                 n
-                for position in placed.fresh
+                for position in [*placed.fresh, *same.tolist(), *(same + 1).tolist()]
                 for n in (position - 1, position, position + 1)
                 if 0 <= n < len(placed.rows)
             }
@@ -656,7 +722,8 @@ class _Transaction:
         entries = {n: found.entry for n, found in placed.fresh.items()}
         unknown = [n for n in old if not math.isnan(times[n][0])]
         entries |= dict(zip(unknown, self.ledger.at(placed.rows[unknown]), strict=True))
-        away = [outside(entries[n], *times[n]) if n in entries else 0.0 for n in near]
+        # To the millisecond: read from the store or from the file, it is the same.
+        away = [round(outside(entries[n], *times[n])) if n in entries else 0 for n in near]
         firsts, lasts = (np.array([times[n][side] for n in near]) for side in (0, 1))
         broken = np.flatnonzero(np.diff(near) > 1)  # not neighbours
         for start, stop in zip([0, *(broken + 1)], [*(broken + 1), len(near)], strict=True):
@@ -712,12 +779,11 @@ class _Transaction:
     def _counted(self) -> Report:
         rows = sorted(self.ledger.changed_rows)
         had = self.before.column("state")
-        published = STATES.index("published")
         was_there: set[str] = set()
         new = 0
         gone: Counter[str] = Counter()
         for row, entry in zip(rows, self.ledger.at(rows), strict=True):
-            was = row < len(had) and had[row] == published
+            was = row < len(had) and had[row] == _PUBLISHED
             if entry.state == "published" and entry.key in self.accepted:
                 new += not was
                 was_there |= {entry.key} if was else set()

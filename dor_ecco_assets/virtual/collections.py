@@ -1,7 +1,8 @@
 """What a virtual store is, as configuration: ``configs/collections/*.yaml``."""
 
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -24,6 +25,7 @@ __all__ = [
     "Swath",
     "collection_name",
     "load_collections",
+    "own_collections",
     "partition_of",
 ]
 
@@ -212,6 +214,9 @@ class StoreSpec(Strict):
     most_quarantined: float = Field(
         0.05, ge=0, le=1, description="share of a batch above which nothing is committed"
     )
+    most_copied: float = Field(
+        0.2, ge=0, le=1, description="the same of granules that incompatible: materialise copies"
+    )
     exports: Exports = Exports.model_validate({})
     interval_s: int = Field(900, ge=10, description="between two looks of the sensor at CMR")
 
@@ -360,12 +365,19 @@ def partition_of(spec: StoreSpec, record: GranuleRecord) -> str | None:
 class OwnCollections(Strict):
     """Products of this platform that have a virtual store: ``configs/own_collections.yaml``."""
 
-    products: tuple[str, ...] = Field((), description="keys, of one granule per month or day")
+    products: tuple[str, ...] = Field(
+        (),
+        description="keys of products of one granule per month or day; ecco/* is all of them",
+    )
     load: tuple[str, ...] = Field((), description="arrays whose values are kept")
     interval_s: int = Field(900, ge=10, description="between two looks of the sensors at records")
 
-    def specs(self) -> list[StoreSpec]:
-        """The stores of these products."""
+    def specs(self, known: Sequence[str]) -> list[StoreSpec]:
+        """The stores of these products; a pattern means those of the known ones that fit it."""
+        keys: dict[str, None] = {}
+        for given in self.products:
+            found = fnmatch.filter(known, given) if "*" in given else [given]
+            keys |= dict.fromkeys(found)
         return [
             StoreSpec.model_validate(
                 {
@@ -376,13 +388,13 @@ class OwnCollections(Strict):
                     "interval_s": self.interval_s,
                 }
             )
-            for key in self.products
+            for key in keys
         ]
 
 
 @lru_cache(maxsize=4)
 def load_collections(configs: str | None = None) -> dict[str, StoreSpec]:
-    """Every configured store by the name in its asset keys.
+    """Every configured store of an archive's granules, by the name in its asset keys.
 
     Parameters
     ----------
@@ -404,12 +416,32 @@ def load_collections(configs: str | None = None) -> dict[str, StoreSpec]:
                 code="TwoCollections",
             )
         found[spec.name] = (name, spec)
-    for spec in load_config(OwnCollections, f"{OWN}.yaml", configs).specs():
-        if spec.name in found:
+    return {name: spec for name, (_, spec) in found.items()}
+
+
+def own_collections(configs: str | None, known: Sequence[str]) -> dict[str, StoreSpec]:
+    """The stores of this platform's own products, as `load_collections` gives those of archives.
+
+    Parameters
+    ----------
+    configs : str or None
+        The user's overlay of ``configs/``.
+    known : sequence of str
+        Keys of the products of one granule per month or day.
+
+    Raises
+    ------
+    ConfigurationError
+        Code ``TwoCollections``.
+    """
+    of_archives = load_collections(configs)
+    found: dict[str, StoreSpec] = {}
+    for spec in load_config(OwnCollections, f"{OWN}.yaml", configs).specs(known):
+        if spec.name in of_archives:
             raise ConfigurationError(
-                f"{FOLDER}/{found[spec.name][0]}.yaml and {OWN}.yaml both describe "
-                f"virtual/{spec.name}; remove it from one of them",
+                f"{OWN}.yaml and a file of {FOLDER}/ both describe virtual/{spec.name}; remove it "
+                "from one of them",
                 code="TwoCollections",
             )
-        found[spec.name] = (OWN, spec)
-    return {name: spec for name, (_, spec) in found.items()}
+        found[spec.name] = spec
+    return found

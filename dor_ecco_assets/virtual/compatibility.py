@@ -18,7 +18,7 @@ from dor_ecco_assets.virtual.references import (
     decode_relevant,
 )
 
-__all__ = ["CAUSES", "Cause", "Difference", "check_size", "differences", "require_fit"]
+__all__ = ["CAUSES", "Cause", "Difference", "check_size", "differences"]
 
 Cause = Literal[
     "VariableMissing",
@@ -110,36 +110,6 @@ def differences(
                 )
             )
     return found
-
-
-def require_fit(
-    reference: GranuleReferences,
-    granule: GranuleReferences,
-    *,
-    concat_dim: str | None,
-    tolerance: float = 0.0,
-    variable_length: Collection[str] = (),
-) -> None:
-    """Refuse a granule that differs, for any cause but an extra array.
-
-    Raises
-    ------
-    InputUnusable
-        The code is the first difference's; the message lists all of them.
-    """
-    found = [
-        difference
-        for difference in differences(
-            reference,
-            granule,
-            concat_dim=concat_dim,
-            tolerance=tolerance,
-            variable_length=variable_length,
-        )
-        if difference.code != "VariableExtra"
-    ]
-    if found:
-        raise InputUnusable("; ".join(map(str, found)), code=found[0].code)
 
 
 type _Found = tuple[Cause, Any, Any]

@@ -1,4 +1,4 @@
-"""What readers without Icechunk open: kerchunk files by S3 and HTTPS, and a catalogue entry.
+"""What readers without Icechunk open: kerchunk files by S3 and HTTPS, a catalogue entry, a page.
 
 Each release is a folder of its own, named by its content; ``latest.json`` names the one that holds
 and is replaced last, so that a reader finds the old release or the new one, whole.
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ from dor_ecco_assets.virtual.kerchunk_files import (
     INLINE_BYTES,
     ArrayExport,
     StoreExport,
+    as_written,
     inlined,
     v2_array,
     write_json,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["COPIED", "LATEST", "collect", "latest_release", "make_exports", "write_release"]
 
 LATEST = "latest.json"
+
+#: What a release calls its page, and its name without suffix.
+RUN_RECORD = "run_record"
 
 #: Values of one array that stand in the files, at most, in bytes.
 _MOST_INLINE = 8_000_000
@@ -278,9 +281,20 @@ def ways_of(spec: StoreSpec) -> list[str]:
 
 
 def write_release(
-    folder: Path, spec: StoreSpec, export: StoreExport, coverage: Coverage
+    folder: Path, spec: StoreSpec, export: StoreExport, coverage: Coverage, run_record: str
 ) -> dict[str, str]:
-    """Write all files of a release; gives each file's name, by what it is."""
+    """Write all files of a release; gives each file's name, by what it is.
+
+    Parameters
+    ----------
+    folder : Path
+        Not there yet.
+    spec : StoreSpec
+    export : StoreExport
+    coverage : Coverage
+    run_record : str
+        The page.
+    """
     folder.mkdir(parents=True)
     files: dict[str, str] = {}
     count = export.count
@@ -288,8 +302,8 @@ def write_release(
     for way in ways_of(spec):
         roots = {place.name: str(getattr(place, way)) for place in spec.access}
 
-        def url_of(place: str, key: str, roots: Mapping[str, str] = roots, way: str = way) -> str:
-            return roots[place] + (quote(key, safe="/:=+,;@!$&()*~.-_") if way == "https" else key)
+        def url_of(place: str, key: str, roots: Mapping[str, str] = roots) -> str:
+            return roots[place] + as_written(roots[place], key)
 
         if formats.kerchunk_json is not None and count <= formats.kerchunk_json.max_refs:
             name = files[f"kerchunk_json_{way}"] = f"{spec.name}_{way}.json"
@@ -297,6 +311,8 @@ def write_release(
         if formats.kerchunk_parquet is not None:
             name = files[f"kerchunk_parquet_{way}"] = f"{spec.name}_{way}.parquet"
             write_parquet(folder / name, export, url_of, formats.kerchunk_parquet.record_size)
+    files[RUN_RECORD] = f"{RUN_RECORD}.html"
+    (folder / files[RUN_RECORD]).write_text(run_record, encoding="utf-8")
     files["stac"] = "stac.json"
     item = stac_item(spec, coverage, files)
     (folder / "stac.json").write_text(json.dumps(item, indent=1, sort_keys=True) + "\n")
@@ -320,7 +336,14 @@ def stac_item(spec: StoreSpec, coverage: Coverage, files: Mapping[str, str]) -> 
         }
     }
     for what, name in files.items():
-        if what != "stac":
+        if what == RUN_RECORD:
+            assets[what] = {
+                "href": f"./{name}",
+                "type": "text/html",
+                "title": "inputs, versions, checks and plots of this version",
+                "roles": ["metadata"],
+            }
+        elif what != "stac":
             form, _, way = what.removeprefix("kerchunk_").partition("_")
             assets[what] = {
                 "href": f"./{name}",
@@ -351,10 +374,22 @@ def stac_item(spec: StoreSpec, coverage: Coverage, files: Mapping[str, str]) -> 
     }
 
 
-def make_exports(spec: StoreSpec, key: str, store_key: str, task: Task) -> Content:
-    """The exports of the recorded version of the store."""
+def make_exports(
+    spec: StoreSpec, key: str, store_key: str, versions: Mapping[str, str], task: Task
+) -> Content:
+    """The exports of the recorded version of the store.
+
+    Parameters
+    ----------
+    spec : StoreSpec
+    key, store_key : str
+    versions : mapping of str to str
+        Of what listed, referenced, stored and exports, for the run record.
+    task : Task
+    """
     from dor_ecco_assets.virtual.reading import virtual_store
     from dor_ecco_assets.virtual.referencing import parsing_of
+    from dor_ecco_assets.virtual.run_record import make_run_record
 
     assert task.storage is not None
     root: Readable = task.storage
@@ -371,9 +406,10 @@ def make_exports(spec: StoreSpec, key: str, store_key: str, task: Task) -> Conte
 
         store = virtual_store(storage, spec, chosen_way(spec.access[0]))
         export, coverage = collect(store.reading(snapshot), shard_of)
+        told_by = make_run_record(storage, spec, snapshot, versions)
         scratch = storage.scratch(f"{key}/release", partition_label(key, ""))
         try:
-            files = write_release(scratch, spec, export, coverage)
+            files = write_release(scratch, spec, export, coverage, told_by.html)
             _, sha256 = digest_of_path(scratch)
             names = [name for name, _ in files_below(scratch)]
             release = sha256[:16]
@@ -411,6 +447,8 @@ def make_exports(spec: StoreSpec, key: str, store_key: str, task: Task) -> Conte
                 "end": coverage.end,
                 "files": files,
                 "left_out": export.left_out,
+                "compared_values": sum(each.values for each in told_by.checked.compared),
+                "compared_problems": told_by.checked.problems,
             }
         )
         return region_digest(storage, key, chunks)

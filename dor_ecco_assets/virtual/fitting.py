@@ -97,6 +97,10 @@ def _along(part: Part, array: ArrayReferences) -> Iterator[Problem]:
     if not part.new_axis and array.shape[part.axis] != part.span:
         text = f"{part.source} has {array.shape[part.axis]} steps, expected {part.span}"
         yield Problem("UnalignedAppend", part.source, text)
+    if part.packed and dict(array.types) != dict(part.array.types):
+        # The same numbers of another type decode to other digits.
+        text = f"{part.source} is packed in {dict(array.types)}, expected {dict(part.array.types)}"
+        yield Problem("PackingMismatch", part.source, text)
     if part.kind != "native" or array.values is None:
         return
     # Times are converted.

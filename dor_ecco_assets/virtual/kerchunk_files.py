@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = [
     "INLINE_BYTES",
     "ArrayExport",
     "StoreExport",
+    "as_written",
     "inlined",
     "v2_array",
     "write_json",
@@ -193,6 +195,11 @@ def _small_chunks(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return tuple(chunks)
 
 
+def as_written(root: str, key: str) -> str:
+    """A file's key as it follows the root of its place: of a URL's it escapes what URLs reserve."""
+    return quote(key, safe="/:=+,;@!$&()*~.-_") if root.startswith("http") else key
+
+
 def write_json(path: Path, export: StoreExport, roots: Mapping[str, str]) -> None:
     """Write the references in kerchunk's JSON, version 1.
 
@@ -205,7 +212,10 @@ def write_json(path: Path, export: StoreExport, roots: Mapping[str, str]) -> Non
     """
     names = {place: f"u{n or ''}" for n, place in enumerate(sorted(roots))}
     templates = {name: roots[place] for place, name in names.items()}
-    files = [json.dumps(f"{{{{{names[place]}}}}}{key}") for place, key in export.files]
+    files = [
+        json.dumps(f"{{{{{names[place]}}}}}{as_written(roots[place], key)}")
+        for place, key in export.files
+    ]
     with path.open("w") as file:
         file.write('{"version": 1,\n"templates": ' + json.dumps(templates, sort_keys=True))
         file.write(',\n"refs": {\n')

@@ -6,6 +6,7 @@ store: every later granule is compared with it.
 
 import base64
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -174,6 +175,13 @@ class Part:
     def grid(self, counts: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """A granule's chunk grid as it lies in the store's array."""
         return counts[None] if self.new_axis else counts
+
+    def chunks_of(self, slot: int, document: Mapping[str, Any]) -> list[list[int]]:
+        """Index of every chunk that a slot can have in the array that a ``zarr.json`` tells of."""
+        chunks = document["chunk_grid"]["configuration"]["chunk_shape"]
+        ranges = [range(-(-n // c)) for n, c in zip(document["shape"], chunks, strict=True)]
+        ranges[self.axis] = range(slot * self.width, (slot + 1) * self.width)
+        return [list(place) for place in itertools.product(*ranges)]
 
     def _needs_fill(self, attributes: set[str]) -> bool:
         """Whether what no granule wrote would be taken for values by a reader."""

@@ -29,6 +29,7 @@ __all__ = [
     "Listing",
     "PartitionFile",
     "ask_again",
+    "key_urls",
     "listed_granule",
     "parse_row",
     "partition_files",
@@ -375,6 +376,11 @@ def read_listing(storage: Readable, key: str) -> Listing:
     for partition, granule in newest.values():
         listing.partitions.setdefault(partition, {})[granule.concept_id] = granule
     return listing
+
+
+def key_urls(granules: Iterable[ListedGranule]) -> dict[str, str]:
+    """Where granules say that the keys of their buckets are, by the name of their place."""
+    return {each.access: each.s3_credentials_url for each in granules if each.s3_credentials_url}
 
 
 def _age(granule: ListedGranule) -> tuple[int, int, str]:

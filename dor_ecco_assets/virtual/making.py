@@ -23,6 +23,7 @@ from dor_ecco_assets.virtual.listing import (
     Listing,
     PartitionFile,
     ask_again,
+    key_urls,
     parse_row,
     partition_files,
     read_listing,
@@ -233,9 +234,11 @@ def make_store(spec: StoreSpec, key: str, references: str, task: Task) -> Conten
     """The store with the granules of every partition that has a shard."""
     from dor_ecco_assets.virtual.building import apply
     from dor_ecco_assets.virtual.digest import content_digest
+    from dor_ecco_assets.virtual.probing import readable_store
     from dor_ecco_assets.virtual.reading import virtual_store
 
     root = _root(task)
+    before = read_record(root, key, "")  # gone when the store is written
     members = {member.partition: member.record for member in task.members()}
     told = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
     changed: list[str] = []
@@ -246,15 +249,23 @@ def make_store(spec: StoreSpec, key: str, references: str, task: Task) -> Conten
         still_held()
         store = virtual_store(storage, spec, chosen_way(spec.access[0]))
         head = store.head if store.exists() else ""
-        changed[:] = _changed_members(root, key, references, task, list(members), told, head)
+        changed[:] = _changed_members(before, references, task, list(members), told, head)
         listed = list(_listed_in(root, references, changed))
-        by_revision = {each.granule.revision: each.granule for each in listed}
+        archives = Archives(spec, key_urls=key_urls(each.granule for each in listed))
+        if spec.swath is not None:  # what follows the end of one is read
+            store = readable_store(storage, spec, None, archives)
+
+        @lru_cache(maxsize=2)
+        def listed_in(partition: str) -> Mapping[str, ListedGranule]:
+            return {
+                e.granule.revision: e.granule for e in _listed_in(root, references, [partition])
+            }
 
         @lru_cache(maxsize=2)
         def shard_of(partition: str) -> ReferenceShard | None:
             return read_shard(_files_of(root, f"{references}/{partition}"), parsing_of(spec))
 
-        source = References(spec, by_revision, shard_of, Archives(spec))
+        source = References(spec, listed_in, shard_of, archives)
         report.append(apply(store, spec, listed, source))
         return referenced, content_digest(store, report[0].snapshot)
 
@@ -292,8 +303,7 @@ def digest_of_store(spec: StoreSpec, storage: Storage, record: Record) -> tuple[
 
 
 def _changed_members(
-    root: Readable,
-    key: str,
+    record: Record | None,
     references: str,
     task: Task,
     names: Sequence[str],
@@ -301,7 +311,6 @@ def _changed_members(
     head: str,
 ) -> list[str]:
     """Partitions that are not in the store as they are now; all, if it is not known what it has."""
-    record = read_record(root, key, "")
     if record is None:
         return list(names)
     ingredients = record.details["ingredients"]

@@ -13,12 +13,15 @@ from dor_ecco_assets.stores.ledger_arrays import read_ledger, read_state
 from dor_ecco_assets.virtual.access import Archives, chosen_way
 from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.layout import Layout, Part
+from dor_ecco_assets.virtual.listing import key_urls, read_listing
+from dor_ecco_assets.virtual.products import granules_key
 
 if TYPE_CHECKING:
     from dor_ecco_assets.lineage.ledger import Entry
+    from dor_ecco_assets.stores.icechunk_store import IcechunkStore
     from dor_ecco_assets.virtual.access import Way
 
-__all__ = ["Compared", "probe"]
+__all__ = ["Compared", "archives_of", "probe", "readable_store"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def probe(
     granules: int,
     access: "Sequence[Way]" = (),
     archives: Archives | None = None,
+    *,
+    version: str | None = None,
     **options: Any,
 ) -> list[Compared]:
     """Compare every referenced array of some granules with the original files, bit for bit.
@@ -64,21 +69,21 @@ def probe(
         Ways to read the store; the one that is used from here if not given.
     archives : Archives, optional
         Where the originals are read, if it is open already.
+    version : str, optional
+        Of the store; the newest if not given.
     options
-        As `reading.containers_of` takes them.
+        As `reading.containers_of` takes them; the environment's login if not given.
 
     Returns
     -------
     list of Compared
         In which what could not be read is a problem too.
     """
-    from dor_ecco_assets.virtual.reading import virtual_store
-
-    archives = archives or Archives(spec)
+    archives = archives or archives_of(storage, spec)
     found: list[Compared] = []
     for way in access or (chosen_way(spec.access[0]),):
-        store = virtual_store(storage, spec, way, **options)
-        session = store.reading()
+        store = readable_store(storage, spec, way, archives, **options)
+        session = store.reading(version)
         ledger = read_ledger(session.store)
         rows = ledger.rows_in("published")
         chosen = ledger.at(rows[_drawn(ledger.index, len(rows), granules)])
@@ -90,6 +95,41 @@ def probe(
             path, layout = epochs[entry.epoch]
             found += _compared(session, spec, archives, entry, path, layout, way)
     return found
+
+
+def archives_of(storage: Storage, spec: StoreSpec) -> Archives:
+    """The places of a collection, with the keys that its granules name."""
+    listing = read_listing(storage, granules_key(spec.name))
+    return Archives(spec, key_urls=key_urls(listing))
+
+
+def readable_store(
+    storage: Storage,
+    spec: StoreSpec,
+    access: "Way | None" = None,
+    archives: Archives | None = None,
+    **options: Any,
+) -> "IcechunkStore":
+    """A collection's store, whose values are read with the login of the environment.
+
+    Parameters
+    ----------
+    storage : Storage
+    spec : StoreSpec
+    access : str, optional
+        The way that is used from here, if not given.
+    archives : Archives, optional
+        With the login.
+    options
+        As `reading.containers_of` takes them, instead of the login.
+    """
+    from dor_ecco_assets.virtual.reading import virtual_store
+
+    store = virtual_store(storage, spec, access, **options)
+    if not options:
+        known = archives or archives_of(storage, spec)
+        store.containers = tuple(known.authorised(store.containers))
+    return store
 
 
 def _drawn(index: Any, count: int, wanted: int) -> Any:
@@ -108,11 +148,12 @@ def _compared(
     way: str,
 ) -> list[Compared]:
     import zarr
+    from obstore.exceptions import BaseError
 
     parts = layout.of_kind("virtual")
     try:
         originals = _originals(spec, archives, entry, [part.source for part in parts])
-    except (DorEccoError, OSError, KeyError) as error:
+    except (DorEccoError, OSError, KeyError, BaseError) as error:
         problem = f"the original cannot be read: {error}"
         return [Compared(entry.key, entry.name, "", way, 0, problem)]
     found: list[Compared] = []
@@ -156,15 +197,22 @@ def _same(given: Any, wanted: Any) -> Any:
 def _originals(
     spec: StoreSpec, archives: Archives, entry: "Entry", names: Sequence[str]
 ) -> dict[str, Any]:
-    """Stored numbers of the original file, read by the HDF5 library."""
+    """Stored numbers of the original file, read by the library of its format."""
     import io
 
     import h5py
+    import netCDF4
     import obstore
+
+    from dor_ecco_assets.virtual.formats import granule_format
 
     store = archives.store(entry.container)
     data = bytes(obstore.get(store, entry.location).bytes())
     found: dict[str, Any] = {}
+    if granule_format(data[:512]) == "netcdf3":
+        with netCDF4.Dataset(entry.location, memory=data) as file:
+            file.set_auto_maskandscale(False)
+            return {name: file[name][...] for name in names if name in file.variables}
     with h5py.File(io.BytesIO(data), "r") as file:
         place: Any = file[spec.group] if spec.group else file
         for name in names:

@@ -22,20 +22,26 @@ from dor_ecco_assets.lineage.product import (
 from dor_ecco_assets.lineage.record import Record, listed_records, read_record
 from dor_ecco_assets.settings import is_shipped
 from dor_ecco_assets.storage.base import Readable, Storage
-from dor_ecco_assets.virtual.collections import OWN, StoreSpec, load_collections
+from dor_ecco_assets.virtual.collections import (
+    OWN,
+    StoreSpec,
+    load_collections,
+    own_collections,
+)
 from dor_ecco_assets.virtual.listing import PartitionFile, partition_files
 
 __all__ = [
     "collection_products",
     "exports_key",
     "granules_key",
+    "of_granules",
     "references_key",
     "store_key",
     "virtual_products",
 ]
 
 #: Raised by hand when bytes of listings, shards, stores or exports would change.
-LISTING_VERSION, REFERENCES_VERSION, STORE_VERSION, EXPORTS_VERSION = "1", "1", "1", "1"
+LISTING_VERSION, REFERENCES_VERSION, STORE_VERSION, EXPORTS_VERSION = "1", "2", "1", "2"
 
 
 def granules_key(name: str) -> str:
@@ -54,7 +60,7 @@ def store_key(name: str) -> str:
 
 
 def exports_key(name: str) -> str:
-    """Key of a collection's kerchunk files and catalogue entry."""
+    """Key of a collection's kerchunk files, catalogue entry and run record."""
     return f"virtual/{name}/exports"
 
 
@@ -77,11 +83,11 @@ def virtual_products(
         Code ``UnknownSource`` if an overlay names a product that there is not.
     """
     known = known or {}
-    found: list[Product] = []
-    for spec in load_collections(configs).values():
-        source = spec.collection.product
-        if source is None or source in known:
-            found += collection_products(spec)
+    specs = list(load_collections(configs).values())
+    for spec in own_collections(configs, of_granules(known)).values():
+        source = str(spec.collection.product)
+        if source in known:
+            specs.append(spec)
         elif not is_shipped(f"{OWN}.yaml", configs):
             near = difflib.get_close_matches(source, known, n=1, cutoff=0.3)
             raise ConfigurationError(
@@ -89,7 +95,16 @@ def virtual_products(
                 + (f"; did you mean {near[0]}?" if near else ""),
                 code="UnknownSource",
             )
-    return tuple(found)
+    return tuple(product for spec in specs for product in collection_products(spec))
+
+
+def of_granules(known: Mapping[str, Product]) -> list[str]:
+    """Keys of the products of one NetCDF granule per month or day."""
+    return [
+        key
+        for key, product in known.items()
+        if product.format == "netcdf" and product.partitioning.kind in ("month", "day")
+    ]
 
 
 def collection_products(spec: StoreSpec) -> tuple[Product, ...]:
@@ -133,7 +148,7 @@ def collection_products(spec: StoreSpec) -> tuple[Product, ...]:
         ),
         Product(
             key=exports_key(name),
-            title=f"Kerchunk files and catalogue entry: {title}",
+            title=f"Kerchunk files, catalogue entry and run record: {title}",
             code_version=EXPORTS_VERSION,
             layer="out",
             format="files",
@@ -265,7 +280,14 @@ def _digest_of_store(spec: StoreSpec, storage: Storage, record: Record) -> tuple
 def _make_exports(spec: StoreSpec, task: Task) -> Content:
     from dor_ecco_assets.virtual.exports import make_exports
 
-    return make_exports(_located(spec, task), exports_key(spec.name), store_key(spec.name), task)
+    versions = {
+        "listing code": LISTING_VERSION,
+        "reference code": REFERENCES_VERSION,
+        "store code": STORE_VERSION,
+        "export code": EXPORTS_VERSION,
+    }
+    key, store = exports_key(spec.name), store_key(spec.name)
+    return make_exports(_located(spec, task), key, store, versions, task)
 
 
 def _located(spec: StoreSpec, task: Task) -> StoreSpec:

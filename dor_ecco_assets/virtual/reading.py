@@ -119,7 +119,7 @@ def open_store(
     ConfigurationError
         Code ``NoSuchEpoch``.
     """
-    import xarray as xr
+    from dor_ecco_assets.stores.session_dataset import decoded, open_numbers
 
     session = store.reading(version)
     epochs: Sequence[Any] = read_state(session.store).get("epochs", [])
@@ -129,14 +129,7 @@ def open_store(
             code="NoSuchEpoch",
         )
     path = "/".join(part for part in (epochs[epoch]["path"], group.strip("/")) if part)
-    dataset = xr.open_dataset(
-        session.store,
-        engine="zarr",
-        group=path or None,
-        consolidated=False,
-        zarr_format=3,
-        decode_cf=False,
-    )
+    dataset = open_numbers(session, path)
     if not decode:
         return dataset
     packed = [str(name) for name in dataset.variables if f"{name}".endswith(PACKED)]
@@ -147,7 +140,7 @@ def open_store(
         for name, dtype in types.items():
             if name in variable.attrs:
                 variable.attrs[name] = np.dtype(dtype).type(variable.attrs[name])
-    return xr.decode_cf(dataset)
+    return decoded(dataset)
 
 
 def _unpacked(dataset: "xr.Dataset", name: str) -> "xr.Dataset":

@@ -25,7 +25,7 @@ from dor_ecco_assets.virtual.collections import StoreSpec
 from dor_ecco_assets.virtual.exports import COPIED, latest_release
 from dor_ecco_assets.virtual.layout import Layout, Part
 from dor_ecco_assets.virtual.listing import read_listing
-from dor_ecco_assets.virtual.probing import probe
+from dor_ecco_assets.virtual.probing import archives_of, probe
 from dor_ecco_assets.virtual.products import (
     collection_products,
     exports_key,
@@ -249,10 +249,7 @@ def damage_of(
     compare : int
         Granules whose values are compared, chosen by what the ledger holds.
     """
-    damage, archives = Damage(), Archives(spec)
-    for listed in read_listing(storage, granules_key(spec.name)):
-        if listed.access:  # opened where the granule says that keys are
-            archives.store(listed.access, listed.s3_credentials_url)
+    damage, archives = Damage(), archives_of(storage, spec)
     session = store.reading()
     entries = _published(session)
     source_differences(damage, archives, entries)
@@ -420,15 +417,5 @@ def _clear(store: IcechunkStore, unknown: Iterable[tuple[str, int]]) -> None:
         for path, slot in unknown:
             document = read_document(session, path)
             assert document is not None  # its chunks were counted
-            clear_chunks(session, path, _places(document, parts[path], slot))
+            clear_chunks(session, path, parts[path].chunks_of(slot, document))
         store.commit(session, "cleared what no granule owns", {})
-
-
-def _places(document: Mapping[str, Any], part: Part, slot: int) -> list[list[int]]:
-    """Index of every chunk that a slot can have."""
-    chunks = document["chunk_grid"]["configuration"]["chunk_shape"]
-    ranges = [
-        range(-(-size // chunk)) for size, chunk in zip(document["shape"], chunks, strict=True)
-    ]
-    ranges[part.axis] = range(slot * part.width, (slot + 1) * part.width)
-    return np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges)).tolist()

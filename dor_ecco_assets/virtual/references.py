@@ -24,7 +24,6 @@ __all__ = [
     "GranuleReferences",
     "content_of",
     "schema_fingerprint",
-    "v2_metadata",
     "v3_metadata",
 ]
 
@@ -229,29 +228,6 @@ def v3_metadata(array: ArrayReferences) -> dict[str, Any]:
         "attributes": _encoded_attributes(array),
         "dimension_names": list(array.dims),
     }
-
-
-def v2_metadata(array: ArrayReferences) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The array's ``.zarray`` and ``.zattrs``, Zarr version 2, as kerchunk files keep them."""
-    text = array.dtype.kind == "T"
-    chunks = array.chunks if array.values is None else _whole(array.shape)
-    filters: list[dict[str, Any]] = [
-        {"id": codec["name"].removeprefix("numcodecs."), **codec.get("configuration", {})}
-        for codec in (array.codecs if array.values is None else ())
-    ]
-    compressor = filters.pop() if filters and filters[-1]["id"] in ("zlib", "zstd") else None
-    metadata = {
-        "zarr_format": 2,
-        "shape": list(array.shape),
-        "chunks": list(chunks),
-        "dtype": "|O" if text else array.dtype.str,
-        "order": "C",
-        "fill_value": _encoded_fill(array.fill_value, array.dtype),
-        "filters": [{"id": "vlen-utf8"}] if text else filters or None,
-        "compressor": compressor,
-        "dimension_separator": ".",
-    }
-    return metadata, {"_ARRAY_DIMENSIONS": list(array.dims), **_encoded_attributes(array)}
 
 
 def _whole(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from dor_ecco_assets.errors import InputMissing, InputUnusable
@@ -120,7 +121,10 @@ def _of_other_format(
     root = archives.url(listed.access, "").rstrip("/")
     root = f"file://{root}" if root.startswith("/") else root
     granule = parse_other(store, root, listed.key, head, load=load, drop=spec.drop)
-    return replace(granule, size=reply.meta["size"], e_tag=reply.meta["e_tag"] or "")
+    modified = reply.meta["last_modified"].astimezone(UTC).isoformat()
+    return replace(
+        granule, size=reply.meta["size"], e_tag=reply.meta["e_tag"] or "", modified=modified
+    )
 
 
 def reference_partition(
@@ -203,15 +207,15 @@ class References:
     Parameters
     ----------
     spec : StoreSpec
-    listed : mapping of str to ListedGranule
-        By revision, as `ListedGranule.revision` names it.
+    listed_in : callable
+        Granules of a partition by revision, as `ListedGranule.revision` names it.
     shard_of : callable
         The shard of a partition; None where there is none.
     archives : Archives
     """
 
     spec: StoreSpec
-    listed: Mapping[str, ListedGranule]
+    listed_in: Callable[[str], Mapping[str, ListedGranule]]
     shard_of: Callable[[str], ReferenceShard | None]
     archives: Archives
     parsed: int = field(default=0, init=False)
@@ -237,7 +241,7 @@ class References:
         granule = None if shard is None else shard.granules.get(revision)
         if granule is not None and not load and not (described and _is_bare(granule)):
             return granule
-        listed = self.listed.get(revision)
+        listed = self.listed_in(entry.partition).get(revision)
         if listed is None:
             return InputMissing(f"{revision} is not listed any more", code="NotListed")
         self.parsed += 1

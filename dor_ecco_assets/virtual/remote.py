@@ -274,7 +274,8 @@ def _explained(key: str, error: BaseException) -> DorEccoError:
     if refused or _status(text) in (401, 403):
         return StorageRefused(
             f"{key}: the archive refused ({text}); check the Earthdata login, its agreements (EULA)"
-            " and, for s3://, that this runs in the archive's region",
+            " and, for s3://, that this runs in the archive's region: from elsewhere set"
+            " DOR_ECCO_ACCESS=https",
             code="AccessDenied",
         )
     return StorageUnavailable(f"{key} could not be read: {text}; try again later")

@@ -42,10 +42,13 @@ def _weekly(spec: StoreSpec) -> Iterator[dg.ScheduleDefinition]:
     )
     jobs: list[tuple[str, Any, str]] = [
         ("weekly", listing, "17 3 * * 0"),
-        ("retry", _job(spec, "retry", _retry_of(spec)), "37 3 * * 0"),
         ("collect", _job(spec, "collect", _collect_of(spec)), "17 4 * * 0"),
-        ("reconcile", _job(spec, "reconcile", _reconcile_of(spec)), "17 5 * * 0"),
     ]
+    if spec.collection.product is None:  # our own granules come with records, in one root
+        jobs += [
+            ("retry", _job(spec, "retry", _retry_of(spec)), "37 3 * * 0"),
+            ("reconcile", _job(spec, "reconcile", _reconcile_of(spec)), "17 5 * * 0"),
+        ]
     for what, job, when in jobs:
         yield dg.ScheduleDefinition(name=f"{name}__{what}", job=job, cron_schedule=when)
 

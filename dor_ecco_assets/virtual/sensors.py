@@ -31,12 +31,13 @@ def virtual_sensors(configs: str | None) -> list[dg.SensorDefinition]:
 def _sensor(spec: StoreSpec) -> dg.SensorDefinition:
     keys = [references_key(spec.name), store_key(spec.name), exports_key(spec.name)]
     assets = [dg.AssetKey(key.split("/")) for key in keys]
+    told = "CMR has" if spec.collection.product is None else "are recorded as"
 
     @dg.sensor(
         name=f"virtual__{spec.name}",
         asset_selection=assets,
         minimum_interval_seconds=spec.interval_s,
-        description=f"Granules of {spec.collection.short_name} that CMR has new, revised or gone.",
+        description=f"Granules of {spec.collection.short_name} that {told} new, revised or gone.",
     )
     def discover(
         context: dg.SensorEvaluationContext, production: ProductionResource, cmr: CmrResource

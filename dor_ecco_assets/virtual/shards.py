@@ -33,7 +33,7 @@ __all__ = [
 HEADER, TABLE = "header.json", "references.parquet"
 
 #: Raised when shards are written otherwise; older ones are parsed again.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def _described(array: ArrayReferences) -> dict[str, Any]:
         # As bytes, since JSON has neither NaN nor bytes.
         "fill": None if text else _encoded(np.array(array.fill_value, array.dtype)),
         "attributes": array.attributes,
+        "types": dict(array.types),
     }
 
 
@@ -295,6 +296,7 @@ def _granule(
             offsets=ranges[0],
             lengths=ranges[1],
             values=None if loaded is None else values[loaded],
+            types=described["types"],
         )
     told = {name: found[name] for name in ("size", "e_tag", "modified", "parser")}
     return GranuleReferences(arrays, schema["groups"], **told), place

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dor_ecco_assets.errors import ConfigurationError, InputUnusable
+from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.lineage.ledger import Entry, Ledger
 from dor_ecco_assets.stores.icechunk_store import (
     IcechunkStore,
@@ -18,6 +18,7 @@ from dor_ecco_assets.stores.icechunk_store import (
     location,
     move_chunks,
     read_document,
+    remove_chunks,
     write_documents,
     write_references,
 )
@@ -276,11 +277,14 @@ class _Writing:
         self.parts = [*epoch.layout.parts, *own_parts(spec, epoch.layout)]
         self.is_new = read_document(session, epoch.array(self.parts[0].target)) is None
         self.local = {c.name for c in store.containers if c.url.startswith("file:")}
+        #: Native arrays that are written from their first slot on.
+        self.whole: set[str] = set()
 
     def write(self) -> int:
         """All of it, in the order in which nothing is lost on the way."""
         placed = self.placed
         lengths = self._ragged_lengths()
+        self.whole = self._shortened(lengths)
         described = self._described()
         if placed.is_moved and not self.is_new:
             self._resize(max(placed.length, placed.old_length), lengths, grow=True)
@@ -300,6 +304,8 @@ class _Writing:
             if empty:
                 for part in self.epoch.layout.of_kind("virtual"):
                     self._clear(part, sorted(empty))
+        for target in self.whole:
+            remove_chunks(self.session, self.epoch.array(target))
         if described is not None:
             self._describe(described, lengths)
         else:
@@ -329,6 +335,21 @@ class _Writing:
                 values[placed.slots[position]] = _length_along(fresh.granule, dim)
             found[dim] = max(int(values.max(initial=0)), 1)
         return found
+
+    def _shortened(self, lengths: Mapping[str, int]) -> set[str]:
+        """Native arrays whose ragged axis ends earlier: what was beyond may not come back."""
+        found: set[str] = set()
+        for part in self.parts if lengths and not self.is_new else ():
+            document = read_document(self.session, self.epoch.array(part.target))
+            if part.kind == "native" and document is not None:
+                axes = zip(document["shape"], self._shape(part, 0, lengths), strict=True)
+                if any(n != part.axis and had > now for n, (had, now) in enumerate(axes)):
+                    found.add(part.target)
+        return found
+
+    def _region(self, part: Part) -> tuple[int, int]:
+        """First slot that is written of a native array, and the one after the last."""
+        return (0, self.placed.length) if part.target in self.whole else self.placed.region()
 
     def _resize(self, slots: int, lengths: Mapping[str, int], *, grow: bool) -> None:
         documents: dict[str, Any] = {}
@@ -366,14 +387,30 @@ class _Writing:
         fresh = self.placed.fresh.get(0)
         if entry.key == self.epoch.opening and not self.is_new and fresh is None:
             return None
-        self.epoch.opening = entry.key
-        if fresh is not None and any(fresh.granule.groups.values()):
-            return fresh.granule
+        granule = self._with_attributes(entry, None if fresh is None else fresh.granule)
+        if granule is not None:
+            self.epoch.opening = entry.key
+        return granule
+
+    def _with_attributes(
+        self, entry: Entry, known: GranuleReferences | None
+    ) -> GranuleReferences | None:
+        """A granule with the attributes that decoding does not need, if it can be had so."""
+        if known is not None and any(known.groups.values()):
+            return known
         (found,) = self.source([entry], described=True)
         if not isinstance(found, GranuleReferences):
-            return fresh.granule if fresh is not None else None
+            return known
         inside = self.spec.group and self.spec.group in found.groups
         return found.select(self.spec.group) if inside else found
+
+    def _first_with(self, part: Part) -> ArrayReferences | None:
+        """An array that the describing granule lacks, of the first new one that has it."""
+        for _, fresh in sorted(self.placed.fresh.items()):
+            if part.source in fresh.granule.arrays:
+                granule = self._with_attributes(fresh.entry, fresh.granule)
+                return None if granule is None else granule.arrays.get(part.source)
+        return None
 
     def _describe(self, granule: GranuleReferences, lengths: Mapping[str, int]) -> None:
         """Write every array's metadata and the attributes of all groups."""
@@ -381,14 +418,16 @@ class _Writing:
         statics: dict[str, Values] = {}
         for part in self.parts:
             array = granule.arrays.get(part.source) if part.source else part.array
+            path = self.epoch.array(part.target)
+            had = read_document(self.session, path) if array is None else None
+            if array is None and had is None:
+                array = self._first_with(part)
             given = {} if array is None else describing(array.attributes)
             given = {k: v for k, v in given.items() if k not in PACKING_ATTRIBUTES}
-            path = self.epoch.array(part.target)
             if not part.source:
                 given = dict(part.array.attributes)
-            if array is None:
-                had = read_document(self.session, path)
-                given = {} if had is None else had["attributes"]
+            elif had is not None:
+                given = had["attributes"]
             if _is_native_time(part):
                 given["axis"] = given.get("axis", "T")
             documents[path] = self._document(part, self.placed.length, lengths, given)
@@ -434,20 +473,13 @@ class _Writing:
         document = read_document(self.session, path)
         if document is None:
             return
-        chunks = document["chunk_grid"]["configuration"]["chunk_shape"]
-        grid = [-(-n // c) for n, c in zip(document["shape"], chunks, strict=True)]
         for slot in slots:
-            ranges = [range(n) for n in grid]
-            ranges[part.axis] = range(slot * part.width, (slot + 1) * part.width)
-            clear_chunks(
-                self.session,
-                path,
-                np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(grid)).tolist(),
-            )
+            clear_chunks(self.session, path, part.chunks_of(slot, document))
 
     def _write_references(self) -> int:
         placed, count = self.placed, 0
-        had = {int(slot) for slot in placed.old if slot >= 0} | set(placed.gone.tolist())
+        # Where chunks of a former revision, or of a granule that went, may be.
+        had = set(placed.slots[placed.old >= 0].tolist()) | set(placed.gone.tolist())
         for position, fresh in placed.fresh.items():
             slot = int(placed.slots[position])
             where = location(fresh.entry.container, fresh.entry.location)
@@ -502,12 +534,12 @@ class _Writing:
 
     def _tails(self) -> dict[str, Values | None]:
         """Values of native arrays from the first slot that changes, as they are now."""
-        low, high = self.placed.region()
-        stop = self.placed.old_length if self.placed.is_moved else high
-        stop = min(stop, self.placed.old_length)
         found: dict[str, Values | None] = {}
         for part in self.parts:
             if part.kind == "native":
+                low, high = self._region(part)
+                stop = self.placed.old_length if self.placed.is_moved else high
+                stop = min(stop, self.placed.old_length)
                 found[part.target] = None
                 if not self.is_new and stop > low:
                     array = open_array(self.session, self.epoch.array(part.target))
@@ -515,7 +547,7 @@ class _Writing:
         return found
 
     def _write_native(self, part: Part, had: Values | None, lengths: Mapping[str, int]) -> None:
-        placed, (low, high) = self.placed, self.placed.region()
+        placed, (low, high) = self.placed, self._region(part)
         if high <= low:
             return
         shape = self._shape(part, high - low, lengths)
@@ -554,10 +586,6 @@ class _Writing:
         values = array.values
         if is_time(part.array.attributes):
             values = converted(values, array.attributes, part.array.attributes)
-        elif array.packing != part.array.packing:
-            raise InputUnusable(
-                f"{part.source} is packed otherwise in {fresh.entry.name}", code="PackingMismatch"
-            )
         if part.new_axis:
             values = values[None]
         target[tuple(slice(0, n) for n in values.shape)] = values

@@ -38,6 +38,7 @@ from dor_ecco_assets.lineage.record import read_record, record_key
 from dor_ecco_assets.lineage.registry import load_registry
 from dor_ecco_assets.lineage.workspace import Failure, Policy, make_all
 from dor_ecco_assets.mapping.products import Mapping, mapping_products
+from dor_ecco_assets.products import all_products
 from dor_ecco_assets.pyramids.configuration import dataset_maps, load_atlas_maps
 from dor_ecco_assets.samples.llc_grid import sample_grid_fields
 from dor_ecco_assets.settings import Profile, config_names, config_path, load_profile
@@ -703,7 +704,7 @@ SHIPPED = [
         )
         for name in config_names("collections/*")
     ),
-    Shipped("own_collections.yaml", load_collections, (((), "product", "products"),)),
+    Shipped("own_collections.yaml", all_products, (((), "product", "products"),)),
     Shipped(
         "mapping/llc90_to_latlon_0p50deg.yaml",
         mapping_products,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dor_ecco_assets.virtual.kerchunk_files import v2_array
+from dor_ecco_assets.virtual.references import v3_metadata
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,6 +72,17 @@ def kerchunk_ranges(references: dict[str, Any], name: str) -> dict[str, tuple[in
         if folder == name and not chunk.startswith(".z") and isinstance(value, list):
             found[chunk] = (value[1], value[2])
     return found
+
+
+def as_zarr_v2(array: ArrayReferences) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An array's ``.zarray`` and ``.zattrs`` as our kerchunk files have them."""
+    text = array.dtype.kind == "T"
+    dtype = "|O" if text else array.dtype.str
+    document = v2_array(array.shape, array.chunks, dtype, array.codecs, array.fill_value)
+    if text:
+        document["filters"] = [{"id": "vlen-utf8"}]
+    attributes = v3_metadata(array)["attributes"]
+    return document, {"_ARRAY_DIMENSIONS": list(array.dims), **attributes}
 
 
 def kerchunk_metadata(references: dict[str, Any], name: str) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import h5py
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dor_ecco_assets.errors import ConfigurationError, WorkFailed
+from dor_ecco_assets.errors import ConfigurationError, InputMissing, WorkFailed
 from dor_ecco_assets.samples.virtual_granules import write_daily
 from dor_ecco_assets.stores.ledger_arrays import read_ledger
 from dor_ecco_assets.virtual.building import apply
@@ -357,6 +358,34 @@ def test_too_many_unusable_granules_commit_nothing(store, archive):
     assert len(report.quarantined) == 2
 
 
+def test_too_many_copies_commit_nothing(store, archive):
+    archive.spec = spec(incompatible="materialise")
+    listed = [archive.daily(day) for day in range(3)]
+    listed += [archive.daily(day, deviation="chunks") for day in range(3, 5)]
+    with pytest.raises(WorkFailed, match="2 of 5 granules would be copied") as caught:
+        apply(store, archive.spec, listed, archive)
+    assert caught.value.code == "TooManyCopied"
+    assert len(list(store.versions())) == 1
+    archive.spec = spec(incompatible="materialise", most_copied=0.4)
+    assert apply(store, archive.spec, listed, archive).materialised == 2
+
+
+def test_chunks_that_reach_over_the_axis_must_be_loaded(store, archive):
+    path = archive.folder / "deep.nc"
+    with netCDF4.Dataset(path, "w") as file:
+        for name, size in (("time", None), ("lat", 4)):
+            file.createDimension(name, size)
+        time = file.createVariable("time", "i4", ("time",))
+        time.units = "seconds since 2002-06-01"
+        time[:] = [0]
+        values = file.createVariable("depth", "f4", ("time", "lat"), zlib=True, chunksizes=(3, 4))
+        values[0] = np.arange(4)
+    archive.spec = spec(load=["time"])
+    with pytest.raises(ConfigurationError, match="chunks of 3 along time") as caught:
+        apply(store, archive.spec, [archive.listed(path, ORIGIN)], archive)
+    assert caught.value.code == "UnalignedAppend"
+
+
 def test_incompatible_fail_commits_nothing(store, archive):
     archive.spec = spec(incompatible="fail")
     apply(store, archive.spec, [archive.daily(0)], archive)
@@ -388,18 +417,11 @@ def test_a_file_of_another_size_than_listed_is_quarantined(store, archive):
 
 
 def test_a_missing_variable_is_a_hole_and_an_extra_one_a_note(store, archive):
+    both = replace(TINY, variables=("analysed_sst", "analysis_error"))
     listed = [
-        archive.daily(0, grid=replace(TINY, variables=("analysed_sst", "analysis_error"))),
-        archive.daily(
-            1,
-            grid=replace(TINY, variables=("analysed_sst", "analysis_error")),
-            deviation="variable missing",
-        ),
-        archive.daily(
-            2,
-            grid=replace(TINY, variables=("analysed_sst", "analysis_error")),
-            deviation="variable extra",
-        ),
+        archive.daily(0, grid=both),
+        archive.daily(1, grid=both, deviation="variable missing"),
+        archive.daily(2, grid=both, deviation="variable extra"),
     ]
     report = apply(store, archive.spec, [listed[0]], archive)
     report = apply(store, archive.spec, listed[1:], archive)
@@ -407,6 +429,10 @@ def test_a_missing_variable_is_a_hole_and_an_extra_one_a_note(store, archive):
         "G-day0001": "analysis_error is missing",
         "G-day0002": "sea_ice_fraction is not in the store",
     }
+    lacking_first = store_at(archive.folder.parent / "lacking", archive)
+    others = [archive.daily(day, grid=both) for day in (5, 6)]
+    apply(lacking_first, archive.spec, [listed[1], *others], archive)
+    assert open_store(lacking_first)["analysis_error"].attrs["long_name"] == "analysis error"
     found = open_store(store)
     assert np.isnan(found["analysis_error"][1].values).all()
     assert "sea_ice_fraction" not in found
@@ -630,3 +656,117 @@ def test_loaded_arrays_that_are_packed_otherwise_are_quarantined(store, archive)
     report = apply(store, archive.spec, listed, archive)
     assert report.published == 2
     assert report.quarantined["G-day0002"].startswith("PackingMismatch: ")
+
+
+def test_loaded_fields_whose_missing_value_is_nan(store, archive):
+    """NaN equals nothing, and yet all say the same."""
+    archive.spec = spec(load=["time", "lat", "lon", "speed"])
+    listed = [archive.daily(day) for day in range(3)]
+    for day, path in enumerate(paths(archive, range(3))):
+        with netCDF4.Dataset(path, "a") as file:
+            speed = file.createVariable("speed", "f4", ("time", "lat"), fill_value=np.nan)
+            speed[0] = np.where(np.arange(4) == day, np.nan, day)
+    listed = [
+        archive.listed(path, ORIGIN + timedelta(days=n))
+        for n, path in enumerate(paths(archive, range(3)))
+    ]
+    apply(store, archive.spec, listed[:2], archive)
+    assert (
+        apply(
+            store_at(archive.folder.parent / "root", archive), archive.spec, listed, archive
+        ).published
+        == 1
+    )
+    assert_reads_as(store_at(archive.folder.parent / "root", archive), paths(archive, range(3)))
+
+
+def test_chunks_that_a_revision_lacks_are_gone_though_the_granule_moves_on(store, archive):
+    """The last granule is revised with fewer chunks while an earlier one arrives late."""
+    listed = [archive.daily(day) for day in range(4)]
+    apply(store, archive.spec, [listed[0], *listed[2:]], archive)
+
+    def sparse(entries, **options):
+        for entry, granule in zip(entries, archive(entries, **options), strict=True):
+            array = granule.arrays["analysed_sst"]
+            lengths = array.lengths.copy()
+            lengths[0, 1, 1] = lengths[0, 1, 1] * (entry.key != "G-day0003")
+            arrays = {**granule.arrays, "analysed_sst": replace(array, lengths=lengths)}
+            yield replace(granule, arrays=arrays)
+
+    apply(store, archive.spec, [listed[1], revised(listed[3])], sparse)
+    values = open_store(store)["analysed_sst"].values
+    assert np.isnan(values[3, 2:, 3:]).all()
+    assert not np.isnan(values[:3, 2:]).any()
+    assert not np.isnan(values[3, 2:, :3]).any()
+
+
+def test_a_granule_with_more_steps_than_its_siblings_is_quarantined(store, archive):
+    listed = [archive.daily(day) for day in range(3)]
+    longer = archive.folder / "longer.nc"
+    write_daily(longer, 3, grid=TINY)
+    with netCDF4.Dataset(longer, "a") as file:
+        file["time"][1] = int(file["time"][0]) + 3600
+        file["analysed_sst"][1] = file["analysed_sst"][0]
+    listed.append(archive.listed(longer, ORIGIN + timedelta(days=3)))
+    report = apply(store, archive.spec, listed, archive)
+    assert report.quarantined["G-longer"].startswith("UnalignedAppend: ")
+    assert_reads_as(store, paths(archive, range(3)))
+
+
+def test_times_that_do_not_rise_within_a_granule_are_quarantined(store, archive):
+    listed = [archive.daily(day) for day in range(2)]
+
+    def back_and_forth(entries, **options):
+        for granule, entry in zip(archive(entries, **options), entries, strict=True):
+            time = granule.arrays["time"]
+            if entry.key == "G-day0001":
+                time = replace(time, shape=(2,), values=np.repeat(time.values, 2))
+            yield replace(granule, arrays={**granule.arrays, "time": time})
+
+    report = apply(store, archive.spec, listed, back_and_forth)
+    assert report.quarantined["G-day0001"].startswith("UnalignedAppend: time has 2 steps")
+    both = [archive.daily(day) for day in range(4, 6)]
+    for each in both:
+        with netCDF4.Dataset(archive.folder / each.granule.key, "a") as file:
+            file["time"][1] = int(file["time"][0]) + 3600 * (each is both[0])
+            file["analysed_sst"][1] = file["analysed_sst"][0]
+    both = [
+        archive.listed(archive.folder / each.granule.key, ORIGIN + timedelta(days=4 + n))
+        for n, each in enumerate(both)
+    ]
+    two_a_file = store_at(archive.folder.parent / "two", archive)
+    report = apply(two_a_file, archive.spec, both, archive)
+    assert report.quarantined["G-day0005"] == "TimeInvalid: time does not rise"
+    assert open_store(two_a_file).sizes["time"] == 2
+
+
+def test_packing_in_another_type_is_quarantined_where_each_has_its_own(store, archive):
+    """The digits of a physical value depend on the type of the packing's numbers."""
+    archive.spec = spec(packing="raw")
+    listed = [archive.daily(day, scale_factor=0.5, add_offset=np.float32(250)) for day in range(2)]
+    listed.append(archive.daily(2, scale_factor=0.5, add_offset=250.0))
+    report = apply(store, archive.spec, listed, archive)
+    assert report.quarantined["G-day0002"].startswith("PackingMismatch: analysed_sst is packed in")
+    assert_reads_as(store, paths(archive, range(2)))
+
+
+def test_attributes_of_a_granule_whose_file_is_gone_are_read_another_time(store, archive):
+    """The first granule is withdrawn when the file of the next cannot be read again."""
+    listed = [archive.daily(day) for day in range(3)]
+    for day, path in enumerate(paths(archive, range(3))):
+        with netCDF4.Dataset(path, "a") as file:
+            file.setncattr("of_day", day)
+    listed = [
+        archive.listed(path, ORIGIN + timedelta(days=n))
+        for n, path in enumerate(paths(archive, range(3)))
+    ]
+    apply(store, archive.spec, listed, archive)
+
+    def unreadable(entries, *, described=False, **options):
+        for found in archive(entries, **options):
+            yield InputMissing("not now", code="NotFound") if described else found
+
+    apply(store, archive.spec, [deleted(listed[0])], unreadable)
+    assert open_store(store).attrs["of_day"] == 0
+    apply(store, archive.spec, [archive.daily(5)], archive)
+    assert open_store(store).attrs["of_day"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dor_ecco_assets.stores.icechunk_store import IcechunkStore
 from dor_ecco_assets.virtual.building import apply
 from dor_ecco_assets.virtual.digest import content_digest
 from dor_ecco_assets.virtual.reading import containers_of
-from tests.support.kill import WarmVictims, random_moments
+from tests.support.kill import WarmVictims, WhenTrue, random_moments
 from tests.support.s3 import S3Server
 from tests.virtual.stores import Archive, deleted, spec, store_at
 
@@ -43,6 +44,10 @@ def known_steps(folder):
 
     for step in json.loads((folder / "steps.json").read_text()):
         yield [Listed(partition, ListedGranule(**granule)) for partition, granule in step]
+
+
+def has_snapshots(root, count):
+    return len(list((root / "virtual/SAMPLE/store/snapshots").glob("*"))) >= count
 
 
 def warm() -> None:
@@ -77,8 +82,12 @@ def test_a_killed_build_leaves_a_whole_version_and_is_finished_by_a_rerun(archiv
         warm=f"{__name__}:warm",
     ) as victims:
         whole = victims.complete(str(archive.folder), str(tmp_path / "timed")).check()
-        for number, moment in enumerate(random_moments(6, whole.seconds, 5)):
+        # At any moment, and when a snapshot lies there that no branch may lead to yet.
+        moments = [*random_moments(6, whole.seconds, 4), 2, 4]
+        for number, moment in enumerate(moments):
             root = tmp_path / str(number)
+            if isinstance(moment, int):
+                moment = WhenTrue(partial(has_snapshots, root, moment))
             victims.run_and_kill(str(archive.folder), str(root), when=moment)
             store = store_at(root, archive)
             if (root / "virtual/SAMPLE/store").is_dir() and store.exists():
@@ -171,5 +180,7 @@ def test_a_second_writer_in_a_folder_waits_for_the_first(archive, tmp_path):
     apply(store, archive.spec, listed[:1], archive)
     with store.writing(), pytest.raises(PartitionBusy):
         apply(store_at(tmp_path / "root", archive), archive.spec, listed, archive)
+    with store.writing(), pytest.raises(PartitionBusy):
+        store_at(tmp_path / "root", archive).rollback(store.head)
     assert list((tmp_path / "root" / ".locks").iterdir()) == []
     assert apply(store, archive.spec, listed, archive).published == 2

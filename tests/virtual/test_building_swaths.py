@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import netCDF4
@@ -13,6 +14,7 @@ from dor_ecco_assets.errors import ConfigurationError
 from dor_ecco_assets.samples.virtual_granules import write_swath
 from dor_ecco_assets.virtual.building import apply
 from dor_ecco_assets.virtual.digest import content_digest
+from dor_ecco_assets.virtual.listing import Listed
 from dor_ecco_assets.virtual.reading import open_store
 from tests.virtual.stores import Archive, deleted, spec, store_at
 
@@ -106,6 +108,39 @@ def test_loaded_values_of_uneven_length_are_kept_too(store, archive):
             )
 
 
+def test_nothing_of_a_longer_swath_is_left_behind_the_end_of_a_shorter(store, archive):
+    """The longest is withdrawn, and after it comes one as long: its place is another's now."""
+    archive.spec = swath_spec(load=["time"])
+    listed = {track: swath(archive, *track, n) for track, n in LINES.items()}
+    last = swath(archive, 3, 1, 95)
+    first = [listed[1, 1], listed[1, 2], listed[2, 1]]
+    apply(store, archive.spec, [listed[1, 2]], archive)  # its length is that of the chunks
+    apply(store, archive.spec, first, archive)
+    apply(store, archive.spec, [deleted(listed[1, 2])], archive)
+    assert open_store(store).sizes["num_lines"] == 70
+    apply(store, archive.spec, [last], archive)
+    time = open_store(store, decode=False)["time"]
+    assert time.shape == (3, 95)
+    for slot, lines in enumerate((70, 64, 95)):
+        there = time[slot].values
+        assert np.isfinite(there[:lines]).all()
+        fill = time.attrs["_FillValue"]
+        assert (np.isnan(there[lines:]) | (there[lines:] == fill)).all(), slot
+    clean = store_at(archive.folder.parent / "clean", archive)
+    apply(clean, archive.spec, [*first, deleted(listed[1, 2]), last], archive)
+    assert content_digest(clean, values=True) == content_digest(store, values=True)
+
+
+def test_a_swath_without_a_time_is_quarantined_and_stops_no_other(store, archive):
+    listed = [swath(archive, *track, n) for track, n in LINES.items()]
+    timeless = swath(archive, 3, 1, 50)
+    timeless = Listed("0003", replace(timeless.granule, begin="", end=""))
+    report = apply(store, archive.spec, [*listed, timeless], archive)
+    assert report.published == 4
+    assert report.quarantined == {"G-003_001": "TimeInvalid: 003_001 tells no time"}
+    assert open_store(store).attrs["time_coverage_start"].startswith("2010-01-11")
+
+
 def test_a_swath_in_other_chunks_is_quarantined(store, archive):
     listed = [swath(archive, *track, n) for track, n in LINES.items()]
     listed.append(swath(archive, 3, 1, 60, chunk_lines=16))
@@ -127,8 +162,6 @@ def test_numbers_after_the_end_of_a_swath_are_noticed(store, archive):
 
     def cut(entries, **options):
         """As if a writer had left numbers behind the last line."""
-        from dataclasses import replace
-
         for granule in archive(entries, **options):
             array = granule.arrays["ssh"]
             arrays = {"ssh": replace(array, shape=(50, 4))}

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from dor_ecco_assets.cli import main
-from dor_ecco_assets.samples.virtual_granules import DAILY, HTTPS_ROOT
+from dor_ecco_assets.products import Production
+from dor_ecco_assets.samples.virtual_granules import (
+    BUCKET,
+    DAILY,
+    GROUPED,
+    HTTPS_ROOT,
+    SWATHS,
+    stored_height,
+    write_archive,
+)
+from dor_ecco_assets.settings import Place
+from dor_ecco_assets.storage import open_storage
+from dor_ecco_assets.stores.opening import open_product
+from dor_ecco_assets.virtual.collections import collection_name, load_collections
+from dor_ecco_assets.virtual.products import granules_key, references_key, store_key
+from dor_ecco_assets.virtual.reading import open_store, virtual_store
+from dor_ecco_assets.virtual.services import CMR_VARIABLE
+from tests.support.cmr import CmrServer
 from tests.support.ranges import RangeServer
 from tests.virtual.sample_collection import NAME, sample_collection
 
@@ -18,22 +37,25 @@ SHORT = DAILY.short_name
 @pytest.fixture
 def collection(tmp_path, monkeypatch):
     with sample_collection(tmp_path, monkeypatch, days=8) as found:
-        found.server.collections.append(
-            {
-                "meta": {"concept-id": DAILY.concept_id, "provider-id": DAILY.provider},
-                "umm": {
-                    "ShortName": SHORT,
-                    "Version": "1.0",
-                    "EntryTitle": "Sample sea-surface temperature",
-                    "ProcessingLevel": {"Id": "4"},
-                },
-            }
-        )
+        found.server.collections.append(record_of(DAILY, "4"))
         yield found
 
 
+def record_of(collection, level):
+    """CMR's record of a sample collection."""
+    return {
+        "meta": {"concept-id": collection.concept_id, "provider-id": collection.provider},
+        "umm": {
+            "ShortName": collection.short_name,
+            "Version": collection.version,
+            "EntryTitle": "Sample collection",
+            "ProcessingLevel": {"Id": level},
+        },
+    }
+
+
 @pytest.fixture
-def run(collection, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Run a command in this process; gives exit code, stdout and stderr."""
 
     def run_command(*words):
@@ -148,7 +170,7 @@ def test_init_writes_a_configuration_that_builds(collection, run, tmp_path):
         assert json.loads(out)[1]["granules"] == 8
 
 
-def test_a_build_without_configuration(collection, run, tmp_path, monkeypatch):
+def test_a_container_without_a_bucket_writes_where_it_is(collection, run, tmp_path, monkeypatch):
     collection.arrive()
     with RangeServer(collection.folder / "archive") as server:
         for item in collection.server.items:
@@ -164,25 +186,138 @@ def test_a_build_without_configuration(collection, run, tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         (tmp_path / "container").mkdir()
         monkeypatch.chdir(tmp_path / "container")
-        code, out, err = run(
-            "virtual",
-            "build",
-            SHORT,
-            "--load",
-            "lat,lon,time",
-            "--start",
-            "6-2-2002",
-            "--end",
-            "2002-06-06",
-            "--out",
-            tmp_path / "out",
-            "--json",
-        )
-        assert code == 0, err
-        assert json.loads(out)[1]["granules"] == 4
         code, _, err = run("virtual", "container")
         assert code == 0, err
-        assert (tmp_path / "container/data/virtual" / NAME / "exports/latest.json").exists()
+    exports = tmp_path / "container/data/virtual" / NAME / "exports"
+    assert json.loads((exports / "latest.json").read_text())["granules"] == 4
+
+
+@pytest.mark.parametrize(("sample", "group"), [(SWATHS, ""), (GROUPED, "data_01")])
+def test_init_of_swaths_writes_a_configuration_that_builds(
+    sample, group, run, tmp_path, monkeypatch
+):
+    granules = [
+        granule
+        for granule in write_archive(tmp_path / "archive", days=0, repacked=0, cycles=2, passes=4)
+        if granule.item["meta"]["collection-concept-id"] == sample.concept_id
+    ]
+    where = ["--project", tmp_path, "--configs", tmp_path / "configs"]
+    with CmrServer() as cmr, RangeServer(tmp_path / "archive") as archive:
+        monkeypatch.setenv(CMR_VARIABLE, cmr.endpoint)
+        cmr.collections.append(record_of(sample, "2"))
+        for granule in granules:
+            for link in granule.item["umm"]["RelatedUrls"]:
+                link["URL"] = link["URL"].replace(HTTPS_ROOT, archive.endpoint)
+            cmr.items.append(dict(granule.item))
+        code, _, err = run("virtual", "init", sample.short_name, *where)
+        assert code == 0, err
+        assert "note:" not in err
+        path = tmp_path / "configs" / "collections" / f"{sample.short_name}.yaml"
+        found = yaml.safe_load(path.read_text())
+        assert found["level"] == "L2"
+        assert found["identity"] == "cycle_pass"
+        assert found["swath"] == {"ragged": ["num_lines"]}
+        assert found.get("group", "") == group
+        name = collection_name(sample.short_name)
+        spec = load_collections(str(tmp_path / "configs"))[name]
+        root, inputs = (Place(root=str(tmp_path / each)) for each in ("data", "inputs"))
+        production = Production(root, inputs, str(tmp_path / "configs"))
+        production.workspace().make(granules_key(name), "")
+        workspace = production.workspace()
+        for partition in workspace.product(references_key(name)).partitioning.keys:
+            workspace.make(references_key(name), partition)
+        made = workspace.make(store_key(name), "").record
+        assert made.details["granules"]["published"] == len(granules) == 4
+        dataset = open_store(virtual_store(workspace.storage, spec), decode=False)
+        for place in range(4):
+            cycle, number = (int(dataset[each][place]) for each in ("cycle", "pass"))
+            lines = 64 + (37 * number + 11 * cycle) % 48
+            np.testing.assert_array_equal(
+                dataset["ssha"][place, :lines].values, stored_height(cycle, number, lines, 9)
+            )
+
+
+def test_a_container_writes_to_a_bucket_and_the_next_one_appends(
+    collection, run, tmp_path, monkeypatch, s3_server, bucket, s3_environment
+):
+    s3_server.create_bucket(BUCKET)
+    client = s3_server.client()
+
+    def arrive(count=None):
+        collection.arrive(count)
+        for path in (collection.folder / "archive").rglob("*.nc"):
+            key = path.relative_to(collection.folder / "archive").as_posix()
+            client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+
+    def in_new_folder(name):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+
+    monkeypatch.setenv("DOR_ECCO_ACCESS", "s3")
+    told = {
+        "COLLECTION": SHORT,
+        "LOADABLE_VARS": "lat,lon,time",
+        "START_DATE": "6-2-2002",
+        "END_DATE": "2002-07-01",
+        "OUTPUT_BUCKET": bucket,
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    arrive(4)
+    in_new_folder("first")
+    code, _, err = run("virtual", "container")
+    assert code == 0, err
+    storage = open_storage(Place(root=f"s3://{bucket}", path_style=True))
+    before = [each.snapshot for each in _store_in(storage, tmp_path / "first").versions()]
+
+    arrive()
+    in_new_folder("second")
+    code, out, err = run(
+        "virtual",
+        "build",
+        SHORT,
+        "--load",
+        told["LOADABLE_VARS"],
+        "--start",
+        told["START_DATE"],
+        "--end",
+        told["END_DATE"],
+        "--out",
+        f"s3://{bucket}",
+        "--json",
+    )
+    assert code == 0, err
+    assert json.loads(out)[1]["granules"] == 7
+    # It went on from the versions that the first one left.
+    after = [each.snapshot for each in _store_in(storage, tmp_path / "second").versions()]
+    assert after[-len(before) :] == before
+    assert len(after) > len(before)
+
+    monkeypatch.delenv("DOR_ECCO_ACCESS")
+    with open_product(storage, f"virtual/{NAME}/store") as dataset:
+        files = sorted((collection.folder / "archive").rglob("*.nc"))[1:]
+        assert dataset.sizes["time"] == len(files)
+        for place, path in enumerate(files):
+            with xr.open_dataset(path) as original:
+                assert dataset.time.values[place] == original.time.values[0]
+                np.testing.assert_array_equal(
+                    dataset.analysed_sst[place].values, original.analysed_sst.values[0]
+                )
+    latest = json.loads(storage.read(f"virtual/{NAME}/exports/latest.json") or b"{}")
+    assert (latest["granules"], latest["access"]) == (7, ["s3", "https"])
+
+
+def _store_in(storage, project):
+    configs = next(project.rglob("collections")).parent
+    return virtual_store(storage, load_collections(str(configs))[NAME], "s3")
+
+
+def test_a_container_that_is_not_told_the_collection_says_what_it_takes(run, monkeypatch):
+    monkeypatch.delenv("COLLECTION", raising=False)
+    code, _, err = run("virtual", "container")
+    assert code == 2
+    assert "NoCollection" in err
+    assert "OUTPUT_BUCKET" in err
 
 
 def test_quarantined_granules_end_in_code_3_and_are_named(collection, run):

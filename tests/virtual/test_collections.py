@@ -72,6 +72,7 @@ def record(name="granule.nc", *, track=None, production=None, begin=BEGIN):
         ({"collection": {"short_name": ""}}, "collection.short_name"),
         ({"incompatible": "ignore"}, "incompatible"),
         ({"most_quarantined": 2}, "most_quarantined"),
+        ({"most_copied": -1}, "most_copied"),
         ({"exports": {"kerchunk_json": {"max_refs": 0}}}, "exports.kerchunk_json.max_refs"),
     ],
 )

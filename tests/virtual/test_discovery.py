@@ -18,7 +18,12 @@ from dor_ecco_assets.virtual.asking import Asking
 from dor_ecco_assets.virtual.cmr import CmrClient
 from dor_ecco_assets.virtual.discovery import Cursor, look, requests_of, whole_listing
 from dor_ecco_assets.virtual.granule_records import Tombstone, parse_umm
-from dor_ecco_assets.virtual.listing import Listing, PartitionFile, with_changes
+from dor_ecco_assets.virtual.listing import (
+    Listing,
+    PartitionFile,
+    stamp_of_date,
+    with_changes,
+)
 from tests.support.cmr import CmrServer, Fault, recorded_items
 from tests.support.data import real_data
 from tests.virtual.specs import spec_of
@@ -29,7 +34,11 @@ HOUR = timedelta(hours=1)
 
 def granule(number, revised, *, revision_id=1, day=None):
     begin = START + timedelta(days=number if day is None else day)
-    item = umm_item(
+    return parse_umm(item_of(number, revised, revision_id, begin))
+
+
+def item_of(number, revised, revision_id, begin):
+    return umm_item(
         DAILY,
         f"granule-{number:04d}.nc",
         number=number,
@@ -38,7 +47,6 @@ def granule(number, revised, *, revision_id=1, day=None):
         revision_date=revised,
         revision_id=revision_id,
     )
-    return parse_umm(item)
 
 
 def tombstone(number, when):
@@ -192,6 +200,78 @@ def test_a_year_with_everything_that_happens_loses_and_repeats_nothing(seed):
     asked = len(sensor.launched)
     assert sensor.tick(archive) == []
     assert len(sensor.launched) == asked
+
+
+#: What a server answers besides what it should; the last is more than a client bears.
+FAULTS = (
+    [Fault(503)],
+    [Fault(429), Fault(502)],
+    [Fault(items=2)],
+    [Fault(hits=1)],
+    [Fault(close=True)],
+    [Fault(headers={"CMR-Time-Out": "true"})],
+    [None, Fault(503), Fault(items=1)],
+    [Fault(503)] * 20,
+)
+
+
+def test_a_year_through_a_server_with_faults_loses_and_repeats_nothing():
+    """As above, by the real client: pages, retries, deletions as rows."""
+    rng = random.Random(17)
+    archive, sensor = Archive(events=a_year(rng, granules=150)), Sensor(spec_of())
+    failed = 0
+    with CmrServer() as server:
+        client = CmrClient(server.endpoint, page_size=40, asking=Asking("CMR", lambda _: None))
+
+        def tick(**options):
+            server.items[:] = [
+                item_of(
+                    int(r.concept_id[1:].partition("-")[0]), r.revision_date, r.revision_id, r.begin
+                )
+                for r in archive.current().values()
+            ]
+            server.deleted[:] = [
+                {
+                    "granule-ur": each.granule_ur,
+                    "concept-id": each.concept_id,
+                    "revision-date": stamp_of_date(each.deleted),
+                    "parent-collection-id": DAILY.concept_id,
+                }
+                for each in archive.visible()
+                if isinstance(each, Tombstone)
+            ]
+            return sensor.tick(_At(archive.now, client), **options)
+
+        while archive.now < START + timedelta(days=365):
+            archive.now += timedelta(hours=rng.uniform(1, 250))
+            server.faults[:] = rng.choice(FAULTS) if rng.random() < 0.5 else []
+            try:
+                tick(crash=rng.random() < 0.1)
+            except StorageUnavailable:
+                failed += 1
+        server.faults.clear()
+        archive.now += timedelta(days=200)
+        for _ in range(3):
+            tick()
+        check_complete(sensor, archive)
+        asked = len(sensor.launched)
+        assert tick() == []
+        assert len(sensor.launched) == asked
+    assert failed > 1
+
+
+@dataclass
+class _At:
+    """A client, and the time at which it is asked."""
+
+    now: datetime
+    client: CmrClient
+
+    def search(self, query):
+        return self.client.search(query)
+
+    def deleted(self, concept_id, since):
+        return self.client.deleted(concept_id, since)
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import warnings
-from pathlib import Path
+from html.parser import HTMLParser
 
+import icechunk
 import numpy as np
 import pystac
 import pytest
 import xarray as xr
+from PIL import Image
 
 from dor_ecco_assets.lineage.workspace import Policy
-from dor_ecco_assets.samples.virtual_granules import BUCKET, DAILY, write_daily
+from dor_ecco_assets.samples.virtual_granules import BUCKET, DAILY, HTTPS_ROOT, SWATHS, write_daily
+from dor_ecco_assets.stores.preview import field_preview
+from dor_ecco_assets.virtual.collections import collection_name
 from dor_ecco_assets.virtual.products import (
+    EXPORTS_VERSION,
     exports_key,
     granules_key,
     references_key,
@@ -29,14 +37,14 @@ EXPORTS = exports_key(NAME)
 pytestmark = pytest.mark.filterwarnings("ignore:The 'fastparquet' engine is deprecated")
 
 
-def build(collection):
+def build(collection, name=NAME):
     """List, reference, store and export what has arrived."""
-    collection.workspace().make(granules_key(NAME), "", Policy(force=True))
+    collection.workspace().make(granules_key(name), "", Policy(force=True))
     workspace = collection.workspace()
-    for partition in workspace.product(references_key(NAME)).partitioning.keys:
-        workspace.make(references_key(NAME), partition)
-    collection.workspace().make(store_key(NAME), "")
-    return collection.workspace().make(EXPORTS, "").record
+    for partition in workspace.product(references_key(name)).partitioning.keys:
+        workspace.make(references_key(name), partition)
+    collection.workspace().make(store_key(name), "")
+    return collection.workspace().make(exports_key(name), "").record
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +78,20 @@ def record(collection):
     return build(collection)
 
 
-def latest(collection):
-    folder = collection.folder / "data" / EXPORTS
+def granule_of(collection, day):
+    """The sample granule that begins on a day, "20020604"."""
+    return next(g for g in collection.granules if g.path.name.startswith(day))
+
+
+def of_any_size(granule):
+    """Let the record not say how large the file is, because a test writes it anew."""
+    described = granule.item["umm"]["DataGranule"]["ArchiveAndDistributionInformation"]
+    for each in described:
+        each.pop("SizeInBytes", None)
+
+
+def latest(collection, name=NAME):
+    folder = collection.folder / "data" / exports_key(name)
     told = json.loads((folder / "latest.json").read_text())
     return told, folder / told["release"]
 
@@ -248,12 +268,10 @@ def test_a_hole_reads_as_missing(tmp_path, monkeypatch):
 
 def test_copied_granules_stand_in_the_files(tmp_path, monkeypatch):
     with sample_collection(tmp_path, monkeypatch, days=9) as collection:
-        path = Path(collection.granules[4].path)
+        granule = granule_of(collection, "20020605")
+        path = granule.path
         write_daily(path, 4, deviation="no filters")
-        for info in collection.granules[4].item["umm"]["DataGranule"][
-            "ArchiveAndDistributionInformation"
-        ]:
-            info.pop("SizeInBytes", None)
+        of_any_size(granule)
         with RangeServer(tmp_path / "archive") as server:
             collection.configure(
                 incompatible="materialise",
@@ -284,4 +302,214 @@ def test_too_many_references_for_json_leave_parquet_alone(tmp_path, monkeypatch)
         collection.configure(exports={"kerchunk_json": {"max_refs": 5}})
         collection.arrive()
         files = build(collection).details["files"]
-        assert set(files) == {"kerchunk_parquet_s3", "kerchunk_parquet_https", "stac"}
+        assert set(files) == {"kerchunk_parquet_s3", "kerchunk_parquet_https", "run_record", "stac"}
+
+
+# The run record
+
+
+def run_record(collection):
+    told, folder = latest(collection)
+    return (folder / told["files"]["run_record"]).read_text()
+
+
+class _Page(HTMLParser):
+    """Cells of every table by its caption, and whatever a browser would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self._caption, self._inside = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._inside = tag
+        self.fetched += [value for name, value in attrs if name in ("src", "href", "data")]
+        if tag == "caption":
+            self._caption = ""
+        elif tag == "tr":
+            self.tables.setdefault(self._caption, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self._caption][-1].append("")
+
+    def handle_data(self, data):
+        if self._inside == "caption":
+            self._caption += data
+        elif self._inside in ("td", "th"):
+            self.tables[self._caption][-1][-1] += data
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+
+def test_the_run_record_tells_inputs_versions_and_checks(collection, record):
+    page = _Page(run_record(collection))
+    inputs = dict(page.tables["Collection"])
+    assert inputs["collection"] == DAILY.short_name
+    assert inputs["concept id"] == DAILY.concept_id
+    assert inputs["granules listed"] == "20"
+    assert inputs["revisions"] == "1 to 2"
+    newest = {g.item["meta"]["concept-id"]: g.item["meta"] for g in collection.granules}
+    revised = sorted(meta["revision-date"] for meta in newest.values())
+    assert inputs["revised"] == f"{revised[0]} to {revised[-1]}"
+    assert dict(page.tables["Granules by state"])["published"] == "20"
+
+    versions = dict(page.tables["What made it"])
+    told, _ = latest(collection)
+    assert versions["store snapshot"] == told["snapshot"]
+    assert versions["export code"] == EXPORTS_VERSION
+    assert versions["icechunk"] == icechunk.__version__
+    assert "HDF5" in versions["parser"]
+
+    coverage = page.tables["Coverage"][1]
+    assert coverage[1:3] == [told["begin"], told["end"]]
+    assert coverage[3:] == ["20", "0"]
+    compared = page.tables["Compared with the originals"][1:]
+    assert {row[1] for row in compared} == {"analysed_sst", "analysis_error"}
+    assert {row[4] for row in compared} == {"equal"}
+    assert sum(int(row[3]) for row in compared) == 3 * 2 * 12 * 24
+    assert record.details["compared_values"] == 3 * 2 * 12 * 24
+    assert record.details["compared_problems"] == 0
+
+
+def test_the_run_record_draws_the_last_granule_and_the_months(collection, record):
+    text = run_record(collection)
+    page = _Page(text)
+    assert page.tables["Granules per month"][1:] == [["2002-06", "20"]]
+    assert page.tags.count("rect") == 1
+    *_, (path, _) = originals(collection)
+    assert f"analysed_sst of {path.name.removesuffix('.nc')}" in text
+    (image,) = [each for each in page.fetched if each.startswith("data:image/png;base64,")]
+    png = base64.b64decode(image.partition(",")[2])
+    with xr.open_dataset(path) as original:
+        # Latitudes rise, as the preview takes them.
+        assert png == field_preview(original.analysed_sst.values[0].astype(np.float64))
+
+
+def test_the_run_record_asks_for_nothing_and_runs_nothing(collection, record):
+    page = _Page(run_record(collection))
+    assert all(each.startswith("data:") for each in page.fetched)
+    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+    style = run_record(collection).partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_run_record_names_what_is_not_in_the_store(tmp_path, monkeypatch):
+    with sample_collection(tmp_path, monkeypatch, days=40) as collection:
+        for day, deviation in ((3, "packing"), (9, "fewer rows")):
+            granule = granule_of(collection, f"200206{day + 1:02d}")
+            write_daily(granule.path, day, deviation=deviation)
+            of_any_size(granule)
+        umm = granule_of(collection, "20020604").item["umm"]
+        umm["GranuleUR"] = "<script>alert('x')</script>&\"day\""
+        collection.configure(most_quarantined=0.2)
+        collection.arrive()
+        build(collection)
+        text = run_record(collection)
+        assert "<script>" not in text
+        page = _Page(text)
+        assert "script" not in page.tags
+        reasons = {row[1]: row[2] for row in page.tables["Not in the store"][1:]}
+        assert sum(map(int, reasons.values())) == 2
+        assert "PackingMismatch" in reasons
+        named = page.tables["The first 2 of 2"][1:]
+        assert umm["GranuleUR"] in {row[0] for row in named}
+        assert page.tables["Granules per month"][1:] == [["2002-06", "28"], ["2002-07", "10"]]
+        assert page.tables["Coverage"][1][3:] == ["38", "2"]
+
+
+def test_a_granule_that_differs_from_its_file_is_told(tmp_path, monkeypatch):
+    with sample_collection(tmp_path, monkeypatch, days=2) as collection:
+        collection.configure(checksum="none")
+        collection.arrive()
+        build(collection)
+        for day in (0, 1):
+            name = f"2002060{day + 1}-SAMPLE-L4-SST.nc"
+            path = tmp_path / "archive" / DAILY.short_name / name
+            write_daily(path, day, deviation="no filters")
+        record = collection.workspace().make(EXPORTS, "", Policy(force=True)).record
+        assert record.details["compared_problems"] > 0
+        assert "are not as in their files" in run_record(collection)
+
+
+def test_both_ways_are_compared_where_both_answer(tmp_path, monkeypatch, s3_server, s3_environment):
+    monkeypatch.setenv("DOR_ECCO_ACCESS", "s3")
+    s3_server.create_bucket(BUCKET)
+    with sample_collection(tmp_path, monkeypatch, days=3) as collection:
+        with RangeServer(tmp_path / "archive") as server:
+            for granule in collection.granules:
+                for link in granule.item["umm"]["RelatedUrls"]:
+                    link["URL"] = link["URL"].replace(HTTPS_ROOT, server.endpoint)
+            collection.configure(
+                access={"s3": f"s3://{BUCKET}/", "https": f"{server.endpoint}/"},
+                checksum="last_modified",
+            )
+            collection.arrive()
+            for path in (tmp_path / "archive").rglob("*.nc"):
+                key = path.relative_to(tmp_path / "archive").as_posix()
+                s3_server.client().put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+                changed = s3_server.client().head_object(Bucket=BUCKET, Key=key)["LastModified"]
+                os.utime(path, (changed.timestamp(), changed.timestamp()))
+            record = build(collection)
+            assert record.details["compared_problems"] == 0
+            compared = _Page(run_record(collection)).tables["Compared with the originals"][1:]
+            assert [row[2] for row in compared] == ["s3"] * 6 + ["https"] * 6
+        collection.workspace().make(EXPORTS, "", Policy(force=True))
+        text = run_record(collection)
+        compared = _Page(text).tables["Compared with the originals"][1:]
+        assert [row[2] for row in compared] == ["s3"] * 6
+        assert "By HTTPS nothing could be read from here" in text
+
+
+def test_large_granules_are_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("dor_ecco_assets.virtual.run_record._MOST_COMPARED", 1000)
+    monkeypatch.setattr("dor_ecco_assets.virtual.run_record._MOST_CELLS", 100)
+    monkeypatch.setattr("dor_ecco_assets.virtual.run_record._WINDOW", 10)
+    with sample_collection(tmp_path, monkeypatch, days=2) as collection:
+        collection.arrive()
+        record = build(collection)
+        text = run_record(collection)
+        assert record.details["compared_values"] == 0
+        assert f"dor-ecco virtual check {NAME}" in text
+        assert "12 lat by 24 lon; the middle of it is shown" in text
+        (image,) = [e for e in _Page(text).fetched if e.startswith("data:image/png;base64,")]
+        picture = Image.open(io.BytesIO(base64.b64decode(image.partition(",")[2])))
+        assert picture.size == (10, 10)
+
+
+def test_the_run_record_of_an_archive_that_cannot_be_read_says_so(tmp_path, monkeypatch):
+    with sample_collection(tmp_path, monkeypatch, days=3) as collection:
+        collection.arrive()
+        build(collection)
+        for path in (tmp_path / "archive").rglob("*.nc"):
+            path.unlink()
+        record = collection.workspace().make(EXPORTS, "", Policy(force=True)).record
+        assert record.details["compared_problems"] == 3
+        text = run_record(collection)
+        assert "No preview" in text
+        assert "the original cannot be read" in text
+
+
+def test_the_run_record_of_swaths(tmp_path, monkeypatch):
+    with sample_collection(tmp_path, monkeypatch, swaths=True) as collection:
+        name = collection_name(SWATHS.short_name)
+        collection.configure(
+            collection={"concept_id": SWATHS.concept_id, "short_name": SWATHS.short_name},
+            level="L2",
+            identity="cycle_pass",
+            concat={"dim": "num_lines", "order": "cycle_pass"},
+            swath={"ragged": ["num_lines"]},
+            load=[],
+        )
+        collection.arrive()
+        build(collection, name)
+        told, folder = latest(collection, name)
+        text = (folder / told["files"]["run_record"]).read_text()
+        page = _Page(text)
+        assert {row[4] for row in page.tables["Compared with the originals"][1:]} == {"equal"}
+        assert "num_lines by 9 num_pixels" in text
+        assert [e for e in page.fetched if e.startswith("data:image/png;base64,")]

@@ -22,9 +22,10 @@ from dor_ecco_assets.samples.virtual_granules import (
     write_swath,
 )
 from dor_ecco_assets.virtual.hdf5 import parse_hdf5
-from dor_ecco_assets.virtual.references import schema_fingerprint, v2_metadata, v3_metadata
+from dor_ecco_assets.virtual.references import schema_fingerprint, v3_metadata
 from tests.support.data import VARIABLE, real_data
 from tests.virtual.referees import (
+    as_zarr_v2,
     kerchunk_metadata,
     kerchunk_ranges,
     kerchunk_references,
@@ -91,7 +92,7 @@ def assert_same_as_kerchunk(path: Path) -> None:
     compared = 0
     for name, array in parse_hdf5(str(path)).arrays.items():
         expected = kerchunk_metadata(theirs, name)
-        metadata, attributes = v2_metadata(array)
+        metadata, attributes = as_zarr_v2(array)
         names = {codec["name"].partition(".")[2] for codec in array.codecs}
         expected_ranges = kerchunk_ranges(theirs, name)
         if tuple(expected["chunks"]) != array.chunks and array.shape:

@@ -13,7 +13,7 @@ import dor_ecco_assets
 from dor_ecco_assets.errors import ConfigurationError, InputMissing
 from dor_ecco_assets.lineage.record import read_record, record_key
 from dor_ecco_assets.lineage.workspace import Policy
-from dor_ecco_assets.products import Production, all_products
+from dor_ecco_assets.products import Production, all_collections, all_products
 from dor_ecco_assets.settings import Place
 from dor_ecco_assets.storage import open_storage
 from dor_ecco_assets.virtual.collections import load_collections
@@ -145,7 +145,7 @@ def test_a_root_that_is_moved_takes_its_granules_along(project, tmp_path, monkey
 
 def test_records_are_listed_with_the_period_of_their_partition(project):
     storage = open_storage(Place(root=str(project / "data")))
-    spec = load_collections(None)[LATLON]
+    spec = all_collections(None)[LATLON]
     catalogue = PublishedGranules(storage, f"ecco/{LATLON}")
     found = catalogue.search(spec.query())
     assert [each.begin for each in sorted(found, key=lambda each: each.concept_id)] == [
@@ -178,11 +178,20 @@ def test_a_product_that_does_not_exist_is_named(overlay):
         all_products(configs)
 
 
+def test_every_dataset_of_the_catalogue_has_a_store():
+    found = all_products()
+    keys = [key for key in found if key.startswith("ecco/ECCO")]
+    monthly_or_daily = [key for key in keys if found[key].partitioning.kind in ("month", "day")]
+    assert len(monthly_or_daily) == 71
+    own = {spec.collection.product for spec in all_collections().values()} - {None}
+    assert own == set(monthly_or_daily)
+
+
 def test_a_product_that_a_collection_describes_too_is_refused(overlay, tmp_path):
     configs = overlay(products=[f"ecco/{LATLON}"])
     (tmp_path / "collections").mkdir()
     told = {"collection": {"short_name": LATLON}, "level": "L4", "access": {"s3": "s3://b/"}}
     (tmp_path / "collections" / "same.yaml").write_text(yaml.safe_dump(told))
     with pytest.raises(ConfigurationError, match="both describe") as caught:
-        load_collections(configs)
+        all_products(configs)
     assert caught.value.code == "TwoCollections"

@@ -12,8 +12,9 @@ import pytest
 
 from dor_ecco_assets.samples.virtual_granules import DailyGrid, write_daily, write_swath
 from dor_ecco_assets.virtual.hdf5 import parse_hdf5
-from dor_ecco_assets.virtual.references import v2_metadata, v3_metadata
+from dor_ecco_assets.virtual.references import v3_metadata
 from tests.support.data import real_data
+from tests.virtual.referees import as_zarr_v2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),
@@ -99,7 +100,7 @@ def through_kerchunk(path, granule):
     for group in granule.groups:
         references[f"{group}/.zgroup".lstrip("/")] = json.dumps({"zarr_format": 2})
     for name, array in granule.arrays.items():
-        metadata, attributes = v2_metadata(array)
+        metadata, attributes = as_zarr_v2(array)
         references[f"{name}/.zarray"] = json.dumps(metadata)
         references[f"{name}/.zattrs"] = json.dumps(attributes)
         for place in np.ndindex(array.lengths.shape):

@@ -115,7 +115,7 @@ def test_one_bad_granule_is_an_outcome_among_the_others(tmp_path, told, code):
 @pytest.mark.parametrize(
     ("told", "kind", "code"),
     [
-        ("forbidden", StorageRefused, "AccessDenied"),
+        ("forbidden", StorageRefused, "AccessDenied"),  # as a bucket does from another region
         ("unavailable", StorageUnavailable, "StorageUnavailable"),
         ("cut", StorageUnavailable, "StorageUnavailable"),
     ],
@@ -126,6 +126,7 @@ def test_what_is_not_the_granules_fault_ends_the_batch(tmp_path, told, kind, cod
         with pytest.raises(kind, match=keys[1]) as caught:
             list(parse_granules(store_of(server), keys))
     assert caught.value.code == code
+    assert ("DOR_ECCO_ACCESS=https" in caught.value.message) == (code == "AccessDenied")
 
 
 def test_a_missing_token_is_a_refusal(tmp_path):

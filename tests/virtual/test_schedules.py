@@ -104,7 +104,7 @@ def test_each_check_says_what_is_wrong(collection, location):
 
 def test_the_weekly_schedules_of_a_collection(location):
     found = {each.name: each for each in location.schedules or []}
-    names = [f"virtual__{NAME}__{what}" for what in ("weekly", "retry", "collect", "reconcile")]
+    names = [f"virtual__{NAME}__{what}" for what in ("weekly", "collect", "retry", "reconcile")]
     assert [name for name in found if NAME in name] == names
     spec = location.resolve_asset_graph().get(STORE)
     assert spec.freshness_policy == dg.FreshnessPolicy.time_window(

@@ -37,6 +37,7 @@ def assert_same(found, expected):
         for part in ("dims", "shape", "dtype", "chunks", "attributes"):
             assert getattr(other, part) == getattr(array, part), (name, part)
         assert [dict(c) for c in other.codecs] == [dict(c) for c in array.codecs]
+        assert dict(other.types) == dict(array.types)
         np.testing.assert_array_equal(other.fill_value, array.fill_value)
         np.testing.assert_array_equal(other.offsets, array.offsets)
         np.testing.assert_array_equal(other.lengths, array.lengths)
@@ -55,6 +56,9 @@ def shard(tmp_path):
         granules[f"G{day}-X.1"] = parse_hdf5(str(path), load=LOAD)
     path = write_swath(tmp_path / "s.nc", 1, 2, 70, group="data_01")
     granules["G9-X.3"] = parse_hdf5(str(path))
+    path = write_daily(tmp_path / "f4.nc", 5, scale_factor=np.float32(0.001))
+    granules["G8-X.1"] = parse_hdf5(str(path), load=LOAD)
+    assert granules["G8-X.1"].arrays["analysed_sst"].types  # decides the type of the values
     failed = {"G7-X.1": FailedGranule("s3://b/x.nc", "Unreadable", "it is a login page", "p 1")}
     return ReferenceShard("settings", granules, failed)
 
