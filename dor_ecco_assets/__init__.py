@@ -52,4 +52,14 @@ def open(  # noqa: A001 - the name that users of xarray look for
     if "://" in key_or_uri or store or Path(key_or_uri).is_file():
         return open_published(key_or_uri)
     wanted = [partition] if isinstance(partition, str) else partition
-    return open_product(open_storage(find_places().root), key_or_uri, wanted)
+    places = find_places()
+    storage = open_storage(places.root)
+    if key_or_uri.startswith("virtual/"):
+        from dor_ecco_assets.virtual.collections import load_collections
+        from dor_ecco_assets.virtual.products import store_key
+        from dor_ecco_assets.virtual.reading import open_recorded
+
+        for name, spec in load_collections(places.configs).items():
+            if key_or_uri == store_key(name):
+                return open_recorded(storage, spec)
+    return open_product(storage, key_or_uri, wanted)

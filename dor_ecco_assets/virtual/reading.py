@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from xarray.backends.common import BackendArray
 
-from dor_ecco_assets.errors import ConfigurationError
+from dor_ecco_assets.errors import ConfigurationError, InputMissing
+from dor_ecco_assets.lineage.record import read_record
 from dor_ecco_assets.storage.base import Storage
 from dor_ecco_assets.stores.icechunk_store import Container, IcechunkStore
 from dor_ecco_assets.stores.ledger_arrays import read_state
@@ -25,7 +26,7 @@ from dor_ecco_assets.virtual.layout import (
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["containers_of", "open_store", "virtual_store"]
+__all__ = ["containers_of", "open_recorded", "open_store", "virtual_store"]
 
 
 def containers_of(
@@ -86,6 +87,38 @@ def virtual_store(
     return IcechunkStore(
         storage, f"virtual/{spec.name}/store", containers_of(spec, access, **options)
     )
+
+
+def open_recorded(storage: Storage, spec: StoreSpec) -> "xr.Dataset":
+    """The published version of a collection's store, with the login of the environment.
+
+    Parameters
+    ----------
+    storage : Storage
+    spec : StoreSpec
+        Of an archive's granules.
+
+    Returns
+    -------
+    xarray.Dataset
+        Physical values of the first epoch, as `open_store` gives them.
+
+    Raises
+    ------
+    InputMissing
+        Code ``NotMade``.
+    """
+    from dor_ecco_assets.virtual.probing import readable_store
+
+    key = f"virtual/{spec.name}/store"
+    record = read_record(storage, key, "")
+    if record is None:
+        raise InputMissing(
+            f"{key} has not been made in {storage.uri}; make it by `dor-ecco virtual build "
+            f"{spec.collection.short_name}`, or name another root by DOR_ECCO_ROOT",
+            code="NotMade",
+        )
+    return open_store(readable_store(storage, spec), version=record.details["snapshot"])
 
 
 def open_store(

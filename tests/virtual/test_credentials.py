@@ -8,8 +8,11 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+import xarray as xr
 
+import dor_ecco_assets
 from dor_ecco_assets.errors import StorageRefused
 from dor_ecco_assets.lineage.record import read_record
 from dor_ecco_assets.lineage.workspace import Policy
@@ -102,6 +105,14 @@ def test_what_is_compared_is_read_with_the_login(collection, tmp_path, monkeypat
         assert {each.problem for each in found} == {""}
         assert sum(each.values for each in found) == 2 * 2 * 12 * 24
         assert token not in repr(found)
+        monkeypatch.setenv("DOR_ECCO_ROOT", str(collection.folder / "data"))
+        monkeypatch.setenv("DOR_ECCO_CONFIGS", collection.configs)
+        monkeypatch.chdir(tmp_path)
+        granule = collection.granules[0].path
+        with dor_ecco_assets.open(STORE) as opened, xr.open_dataset(granule) as original:
+            for name in original.data_vars:
+                first = opened[name].sel(time=original["time"].values[0])
+                np.testing.assert_array_equal(first, original[name][0])
         monkeypatch.delenv("EARTHDATA_TOKEN")
         assert all(each.problem for each in probe(storage, spec, 2))
 
