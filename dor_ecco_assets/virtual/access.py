@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dor_ecco_assets.errors import ConfigurationError, StorageRefused
+from dor_ecco_assets.stores.icechunk_store import ROOT
 from dor_ecco_assets.virtual.collections import Access, StoreSpec
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ _CLIENT: dict[str, Any] = {"timeout": "120s", "connect_timeout": "10s"}
 def chosen_way(place: Access, environ: Mapping[str, str] | None = None) -> Way:
     """How a place is reached from here.
 
-    As ``DOR_ECCO_ACCESS`` says; else by its folder, by its bucket where this runs in the bucket's
-    region or there is no other way, and by HTTPS, in this order.
+    As ``DOR_ECCO_ACCESS`` says, of an archive; else by its folder, by its bucket where this runs in
+    the bucket's region or there is no other way, and by HTTPS, in this order.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def chosen_way(place: Access, environ: Mapping[str, str] | None = None) -> Way:
     """
     found = os.environ if environ is None else environ
     given = {"local": place.local, "s3": place.s3, "https": place.https}
-    wanted = found.get(VARIABLE, "")
+    wanted = "" if place.name == ROOT else found.get(VARIABLE, "")
     if wanted:
         if wanted not in given or not given[wanted]:
             ways = ", ".join(way for way, url in given.items() if url)

@@ -26,6 +26,7 @@ BOTH = Access(s3="s3://bucket/", https="https://host/bucket/")
         (BOTH, {"DOR_ECCO_ACCESS": "s3"}, "s3"),
         (Access(s3="s3://bucket/"), {}, "s3"),
         (Access(s3="s3://bucket/", local="/archive/"), {"AWS_REGION": "us-west-2"}, "local"),
+        (Access(name="root", local="/root/"), {"DOR_ECCO_ACCESS": "https"}, "local"),
     ],
 )
 def test_the_nearest_way_is_taken(place, environ, way):
