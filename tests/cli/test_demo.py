@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from dor_ecco_assets.settings import config_path
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 SSH = "ecco/ECCO_L4_SSH_05DEG_MONTHLY_V4R4"
@@ -84,8 +86,12 @@ def test_demo_makes_everything_and_every_open_with_opens(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def short_sample(monkeypatch):
-    """The demo's sample of one month and one day on small tiles."""
+def short_sample(monkeypatch, tmp_path):
+    """The demo's sample of one month and one day on small tiles; cases of three months."""
+    folder = tmp_path / "demo/configs/atlases"
+    folder.mkdir(parents=True)
+    shipped = config_path("atlases/tiny.yaml").read_text()
+    (folder / "tiny.yaml").write_text(shipped.replace("months: 24", "months: 3"))
     from dor_ecco_assets.samples import demo_inputs
 
     for name, value in (("SIDE", 10), ("MONTHS", MONTHS[:1]), ("DAYS", DAYS[:1])):

@@ -17,11 +17,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.exceptions import BadRequest
 from werkzeug.serving import make_server
@@ -61,7 +57,7 @@ class S3Server:
     """
 
     def __enter__(self) -> Self:
-        app = _FaithfulS3(DomainDispatcherApplication(create_backend_app))
+        app = _FaithfulS3(create_backend_app("s3"))
         self._server = make_server(
             "127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler
         )
@@ -182,7 +178,7 @@ class _QuietHandler(MotoRequestHandler):
 class _FaithfulS3:
     """WSGI layer: bodies are read whole and checked, then moto handles one request at a time."""
 
-    def __init__(self, app: DomainDispatcherApplication) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
         self._lock = threading.Lock()
 
