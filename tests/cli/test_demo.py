@@ -123,6 +123,7 @@ def test_demo_on_the_real_grid_follows_one_on_the_sample(tmp_path, short_sample)
     assert index["stores"]["published"] is not None
 
 
+@pytest.mark.slow
 def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket, short_sample):
     from typer.testing import CliRunner
 
@@ -140,8 +141,8 @@ def test_demo_on_an_object_store_opens_too(tmp_path, s3_environment, bucket, sho
                 assert row["open_with"] == ""  # its URI says where it lies
                 continue
             exec(row["open_with"], space)
-            variables = space["ds"].variables
-            assert all(v.load().size for v in variables.values())
+            with space["ds"] as opened:
+                assert all(v.load().size for v in opened.variables.values())
 
 
 def test_demo_without_a_grid_in_data_says_how_to_get_one(tmp_path):
